@@ -1,0 +1,125 @@
+// Package enginetest runs a test against every engine that hark can use: the embedded one,
+// an existing NATS server, and a cluster of three with three copies of every stream.
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"hark/internal/engine"
+)
+
+// Each runs the test once for each engine. Open opens it anew each time it is called, on
+// the same stored data; what it returns is closed at the end of the test if not before.
+func Each(t *testing.T, test func(t *testing.T, open func() *engine.Engine)) {
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		test(t, func() *engine.Engine { return Open(t, engine.Config{Dir: dir}) })
+	})
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		url := Server(t)
+		test(t, func() *engine.Engine { return Open(t, engine.Config{URL: url}) })
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		url := Cluster(t)
+		test(t, func() *engine.Engine { return Open(t, engine.Config{URL: url, Replicas: 3}) })
+	})
+}
+
+// Open opens the engine for the length of the test.
+func Open(tb testing.TB, cfg engine.Config) *engine.Engine {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	e, err := engine.Open(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(e.Close)
+	return e
+}
+
+// Server starts a NATS server with JetStream for the length of the test and returns its URL.
+func Server(tb testing.TB) string {
+	tb.Helper()
+	return start(tb, &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true}).ClientURL()
+}
+
+// Cluster starts three NATS servers that form a JetStream cluster and returns their URLs.
+func Cluster(tb testing.TB) string {
+	tb.Helper()
+	const nodes = 3
+	dir := tb.TempDir()
+	ports := freePorts(tb, nodes)
+	routes := ""
+	for _, p := range ports {
+		routes += fmt.Sprintf("nats://127.0.0.1:%d,", p)
+	}
+	urls := ""
+	var servers []*server.Server
+	for i := range nodes {
+		s := start(tb, &server.Options{
+			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(dir, fmt.Sprint(i)),
+			SyncAlways: true, NoSigs: true, NoLog: true,
+			Cluster: server.ClusterOpts{Name: "hark", Host: "127.0.0.1", Port: ports[i]},
+			Routes:  server.RoutesFromStr(routes[:len(routes)-1]),
+		})
+		servers = append(servers, s)
+		urls += s.ClientURL() + ","
+	}
+	for deadline := time.Now().Add(30 * time.Second); !current(servers); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatal("the cluster has no leader after 30 s")
+		}
+	}
+	return urls[:len(urls)-1]
+}
+
+func current(servers []*server.Server) bool {
+	leader := false
+	for _, s := range servers {
+		leader = leader || s.JetStreamIsLeader()
+		if !s.JetStreamIsCurrent() || len(s.JetStreamClusterPeers()) < len(servers) && s.JetStreamIsLeader() {
+			return false
+		}
+	}
+	return leader
+}
+
+func start(tb testing.TB, options *server.Options) *server.Server {
+	tb.Helper()
+	s, err := server.NewServer(options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.Start()
+	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		tb.Fatal("nats: not ready")
+	}
+	return s
+}
+
+func freePorts(tb testing.TB, n int) []int {
+	tb.Helper()
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer l.Close() // after all are taken, so that no port comes twice
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// readBatch is how many messages a scan asks for at a time.
+const readBatch = 1000
+
+// Read returns up to limit messages from position from on whose key matches the filter, in
+// order. The filter is a key in which "*" stands for one part and ">" for the rest; ">"
+// alone is every key. No message means that the server asked has none: one that lags
+// behind may get them later. It leaves out opening marks.
+func (s *Stream) Read(ctx context.Context, from uint64, filter string, limit int) ([]Message, error) {
+	messages, _, err := s.read(ctx, from, filter, limit)
+	return messages, err
+}
+
+// read also returns the position after the last message seen, marks included.
+func (s *Stream) read(ctx context.Context, from uint64, filter string, limit int) (messages []Message, next uint64, err error) {
+	next = max(from, 1)
+	request, err := json.Marshal(map[string]any{"seq": next, "batch": limit, "next_by_subj": s.cfg.Prefix + "." + filter})
+	if err != nil {
+		return nil, next, err
+	}
+	inbox := s.engine.conn.NewRespInbox()
+	replies, err := s.engine.conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
+	}
+	defer replies.Unsubscribe() //nolint:errcheck // only fails when the connection is gone
+	if err := s.engine.conn.PublishRequest("$JS.API.DIRECT.GET."+s.cfg.Name, inbox, request); err != nil {
+		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
+	}
+	for {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		m, err := replies.NextMsgWithContext(ctx)
+		cancel()
+		if err != nil {
+			return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+			message, err := s.received(m)
+			if err != nil {
+				return nil, next, err
+			}
+			next = message.Seq + 1
+			if message.Key != openKey {
+				messages = append(messages, message)
+			}
+		case "204", "404": // the end of the batch; nothing there
+			return messages, next, nil
+		default:
+			return nil, next, fmt.Errorf("read %s: the engine answered %s %s", s.cfg.Name, status, m.Header.Get("Description"))
+		}
+	}
+}
+
+func (s *Stream) received(m *nats.Msg) (Message, error) {
+	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return Message{}, fmt.Errorf("read %s: a message without a sequence: %w", s.cfg.Name, err)
+	}
+	return Message{Seq: seq, Key: strings.TrimPrefix(m.Header.Get("Nats-Subject"), s.cfg.Prefix+"."), Data: m.Data}, nil
+}
+
+// Scan calls fn with every message from position from on that was there when the stream was
+// opened, in order.
+func (s *Stream) Scan(ctx context.Context, from uint64, fn func(Message) error) error {
+	deadline := time.Now().Add(scanPatience)
+	for from <= s.opened {
+		messages, next, err := s.read(ctx, from, ">", readBatch)
+		if err != nil {
+			return err
+		}
+		for _, m := range messages {
+			if m.Seq > s.opened {
+				return nil
+			}
+			if err := fn(m); err != nil {
+				return err
+			}
+		}
+		if next == max(from, 1) { // nothing there yet: our mark is, so this server lags behind
+			if time.Now().After(deadline) {
+				return errors.New("scan " + s.cfg.Name + ": the engine does not show what it acknowledged")
+			}
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		from, deadline = next, time.Now().Add(scanPatience)
+	}
+	return nil
+}
+
+const scanPatience = 30 * time.Second
+
+// First returns the position of the oldest message that the stream still has; one more than
+// the newest when it is empty.
+func (s *Stream) First(ctx context.Context) (uint64, error) {
+	stream, err := s.engine.js.Stream(ctx, s.cfg.Name)
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", s.cfg.Name, err)
+	}
+	return stream.CachedInfo().State.FirstSeq, nil
+}

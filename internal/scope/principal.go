@@ -1,0 +1,58 @@
+package scope
+
+import (
+	"hark/internal/id"
+	"hark/internal/problem"
+)
+
+// Principal is who calls: a person by a personal access token, or an installed app by one
+// of its tokens. Scopes are those in force now, so a revoked one is gone from the next call.
+type Principal struct {
+	Name         string          // for messages and logs: the token's or the app's name
+	InstalledApp id.InstalledApp // zero for a person
+	App          id.App          // zero for a person
+	Location     id.Location     // an installed app's location; zero for a person
+	Scopes       Set
+}
+
+// IsApp reports whether an installed app calls.
+func (p Principal) IsApp() bool { return !p.InstalledApp.IsZero() }
+
+// May reports whether the principal holds one of the needed scopes.
+func (p Principal) May(needs ...Scope) bool {
+	for _, n := range needs {
+		if p.Scopes.Covers(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// Require returns nil when the principal holds one of the needed scopes, else a refusal
+// that names what is missing, what is held, and what would help.
+func (p Principal) Require(needs ...Scope) error {
+	if p.May(needs...) {
+		return nil
+	}
+	missing := string(needs[0])
+	for _, n := range needs[1:] {
+		missing += " or " + string(n)
+	}
+	held := "no scopes"
+	if len(p.Scopes) > 0 {
+		held = ""
+		for i, s := range p.Scopes {
+			if i > 0 {
+				held += " "
+			}
+			held += string(s)
+		}
+	}
+	help := "make a personal access token that has it"
+	if p.IsApp() {
+		help = "add it to the app's scopes and let the user grant it, for example in `permissions` of PUT /installedapps/" +
+			p.InstalledApp.String() + "/configs"
+	}
+	return problem.New(problem.Denied, "Missing scope %s. This token (%s) holds: %s. To mend it, %s.", missing, p.Name, held, help).
+		At("scope").With(problem.Detail{Code: "MissingScope", Target: missing, Message: "The request needs the scope " + missing + "."})
+}

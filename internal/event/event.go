@@ -130,3 +130,24 @@ func (e *Event) Webhook(subscriptionName string) any {
 	}
 	return w
 }
+
+type installedAppLifecycle struct {
+	EventID      id.Event        `json:"eventId"`
+	LocationID   id.Location     `json:"locationId"`
+	InstalledApp id.InstalledApp `json:"installedAppId"`
+	App          id.App          `json:"appId"`
+	Lifecycle    string          `json:"lifecycle"`
+	Delete       struct{}        `json:"delete"`
+}
+
+// Uninstalled returns the entry of a webhook's "events" that tells an API-access app that it
+// is uninstalled. Nobody subscribes to it, and it is not journalled.
+func Uninstalled(location id.Location, installed id.InstalledApp, app id.App, at time.Time) any {
+	return struct {
+		EventTime string                `json:"eventTime"`
+		EventType string                `json:"eventType"`
+		Event     installedAppLifecycle `json:"installedAppLifecycleEvent"`
+	}{at.UTC().Format(time.RFC3339), "INSTALLED_APP_LIFECYCLE_EVENT", installedAppLifecycle{
+		EventID: id.New[id.Event](), LocationID: location, InstalledApp: installed, App: app, Lifecycle: "DELETE",
+	}}
+}

@@ -1,12 +1,14 @@
 // Package records keeps the newest value of each key, durably: apps, installed apps,
-// subscriptions, devices, cursors. All are loaded into memory at start and written first,
-// applied to memory afterwards.
+// subscriptions, devices, cursors. All are loaded into memory at start. An owner changes its
+// memory and queues the change under one lock, so that both have one order, and acknowledges
+// it once it is durable.
 package records
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,29 +46,58 @@ type Write struct {
 // it can go once no older copy of the record can come back.
 const markerTTL = 24 * time.Hour
 
-// Write makes the changes durable: up to [engine.MaxAppend] of them all or none, more in
+// Queue hands over the changes in the order of its calls, and returns at once; wait returns
+// when they are durable. Up to [engine.MaxAppend] changes are made all or none, more in
 // several steps, in order.
-func (s *Store) Write(ctx context.Context, writes ...Write) error {
-	for len(writes) > 0 {
-		n := min(len(writes), engine.MaxAppend)
-		entries := make([]engine.Entry, n)
-		for i, w := range writes[:n] {
-			entries[i] = engine.Entry{Key: w.Kind + "." + w.ID, TTL: markerTTL}
-			if w.Value == nil {
-				continue
+func (s *Store) Queue(writes ...Write) (wait func(context.Context) error, err error) {
+	steps := (len(writes) + engine.MaxAppend - 1) / engine.MaxAppend
+	results := make(chan error, steps)
+	for chunk := range slices.Chunk(writes, engine.MaxAppend) {
+		entries := make([]engine.Entry, len(chunk))
+		for i, w := range chunk {
+			if entries[i], err = w.entry(); err != nil {
+				return nil, err
 			}
-			data, err := json.Marshal(w.Value)
-			if err != nil {
-				return fmt.Errorf("write record %s.%s: %w", w.Kind, w.ID, err)
-			}
-			entries[i].Data, entries[i].TTL = data, 0
 		}
-		if _, err := s.stream.AppendWait(ctx, entries...); err != nil {
-			return fmt.Errorf("write records: %w", err)
+		if _, err := s.stream.Append(entries, true, func(err error) { results <- err }); err != nil {
+			return nil, fmt.Errorf("write records: %w", err)
 		}
-		writes = writes[n:]
 	}
-	return nil
+	return func(ctx context.Context) error {
+		for range steps {
+			select {
+			case err := <-results:
+				if err != nil {
+					return fmt.Errorf("write records: %w", err)
+				}
+			case <-ctx.Done():
+				return fmt.Errorf("write records: %w", ctx.Err())
+			}
+		}
+		return nil
+	}, nil
+}
+
+// Write queues the changes and waits until they are durable.
+func (s *Store) Write(ctx context.Context, writes ...Write) error {
+	wait, err := s.Queue(writes...)
+	if err != nil {
+		return err
+	}
+	return wait(ctx)
+}
+
+func (w Write) entry() (engine.Entry, error) {
+	e := engine.Entry{Key: w.Kind + "." + w.ID}
+	if w.Value == nil {
+		e.TTL = markerTTL
+		return e, nil
+	}
+	var err error
+	if e.Data, err = json.Marshal(w.Value); err != nil {
+		return e, fmt.Errorf("write record %s: %w", e.Key, err)
+	}
+	return e, nil
 }
 
 // Load calls fn with every record, in the order in which they were last written.

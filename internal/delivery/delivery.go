@@ -1,0 +1,320 @@
+// Package delivery sends matched events to apps: each installed app is a cursor, a position
+// in the journal up to which everything that it wanted has been delivered. A healthy app's
+// events wait in a short queue in memory; an app that fails or falls behind costs its cursor
+// alone, and is fed from the journal when it is well again. One app never delays another.
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"hark/internal/appcall"
+	"hark/internal/apps"
+	"hark/internal/directory"
+	"hark/internal/event"
+	"hark/internal/id"
+	"hark/internal/journal"
+	"hark/internal/subscription"
+)
+
+// Home is what delivery asks of the owner of the locations.
+type Home interface {
+	// Installed returns the installed app as it is now.
+	Installed(id.InstalledApp) (*apps.Installed, bool)
+	// MatchFor returns the app's subscriptions that the event matched at its place in the
+	// journal, in the order in which they were made.
+	MatchFor(id.InstalledApp, *event.Event) []*subscription.Subscription
+}
+
+// maxQueue is how many events wait in memory for one app; with more it falls behind.
+const maxQueue = 256
+
+// readAhead is how many events a cursor that is behind reads from the journal at a time.
+const readAhead = 64
+
+// Dispatcher owns the cursors of one shard.
+type Dispatcher struct {
+	log       *slog.Logger
+	directory *directory.Directory
+	journal   *journal.Journal
+	caller    *appcall.Caller
+	home      Home
+
+	ctx    context.Context // of deliveries; ends when stopping takes too long
+	cancel context.CancelFunc
+	pumps  sync.WaitGroup
+
+	mu         sync.Mutex
+	cursors    map[id.InstalledApp]*cursor // only of apps for which something waits
+	last       map[id.Location]uint64      // position of each location's newest event
+	dispatched uint64                      // every event up to here has been offered
+	caughtUp   map[id.InstalledApp]bool    // their stored cursors are to be deleted
+	stopping   bool
+	counters   Counters
+}
+
+// Counters count since the start.
+type Counters struct {
+	Delivered uint64 // answered 2xx
+	Unhandled uint64 // answered 422 by a SmartApp: it has no handler
+	Withheld  uint64 // not sent, because a scope was missing
+	Failed    uint64 // attempts that failed
+}
+
+// cursor is one installed app's place in the journal. Its fields are guarded by the
+// dispatcher's mu, except that the pump alone uses ahead.
+type cursor struct {
+	app      id.InstalledApp
+	location id.Location
+	queue    []item // when not behind: what waits, the one under way first
+	behind   bool   // fed from the journal after position
+	position uint64 // when behind: everything up to here is done
+	stored   uint64 // the position in the cursor's record; 0 without a record
+	running  bool   // a pump is at work
+	removed  bool   // the app is gone
+	timer    *time.Timer
+
+	since    time.Time // when it fell behind
+	failures int       // in a row
+	failure  string    // the last one, in words
+	next     time.Time // when it is tried again
+
+	partial     uint64                       // position of an event of which some are delivered already,
+	partialDone map[id.Subscription]struct{} // and for which subscriptions
+	ahead       []item                       // read from the journal
+}
+
+// item is an event and the app's subscriptions that it matched.
+type item struct {
+	event         *event.Event
+	subscriptions []*subscription.Subscription
+}
+
+// New returns a dispatcher that delivers nothing until it is told of events.
+func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *journal.Journal, caller *appcall.Caller, home Home) *Dispatcher {
+	d := &Dispatcher{
+		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, home: home,
+		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
+	}
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Stop ends it, after what is under way
+	return d
+}
+
+// Restore sets the place of an installed app that was behind when its cursor was stored.
+// It comes before Start.
+func (d *Dispatcher) Restore(app id.InstalledApp, location id.Location, position uint64) {
+	d.cursors[app] = &cursor{app: app, location: location, behind: true, position: position, stored: position, since: time.Now()}
+}
+
+// RestoreLast sets the position of a location's newest event. It comes before Start.
+func (d *Dispatcher) RestoreLast(location id.Location, position uint64) { d.last[location] = position }
+
+// Start lets the restored cursors go on. Every event up to the position has been offered,
+// or is before the low-water mark.
+func (d *Dispatcher) Start(dispatched uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dispatched = max(d.dispatched, dispatched)
+	for _, c := range d.cursors {
+		d.start(c)
+	}
+}
+
+// Offer takes durable events in journal order, each with the subscriptions that it matched.
+// It does not block.
+func (d *Dispatcher) Offer(e *event.Event, matched []*subscription.Subscription) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last[e.Location] = e.Seq
+	d.dispatched = e.Seq
+	for len(matched) > 0 {
+		app := matched[0].InstalledApp
+		var own, rest []*subscription.Subscription
+		for _, s := range matched {
+			if s.InstalledApp == app {
+				own = append(own, s)
+			} else {
+				rest = append(rest, s)
+			}
+		}
+		d.offer(app, item{e, own})
+		matched = rest
+	}
+}
+
+func (d *Dispatcher) offer(app id.InstalledApp, it item) {
+	c := d.cursors[app]
+	if c == nil {
+		c = &cursor{app: app, location: it.event.Location}
+		d.cursors[app] = c
+	}
+	switch {
+	case c.behind: // it will read the event from the journal
+		return
+	case len(c.queue) >= maxQueue:
+		c.fallBehind()
+		return
+	}
+	c.queue = append(c.queue, it)
+	d.start(c)
+}
+
+// start makes a pump work for the cursor. The caller holds mu.
+func (d *Dispatcher) start(c *cursor) {
+	if c.running || d.stopping || c.removed {
+		return
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.running = true
+	d.pumps.Go(func() { d.pump(c) })
+}
+
+// fallBehind drops the queue: from now on the cursor is fed from the journal.
+func (c *cursor) fallBehind() {
+	if c.behind {
+		return
+	}
+	c.behind, c.since = true, time.Now()
+	c.position = c.queue[0].event.Seq - 1
+	c.queue = nil
+}
+
+// Wake tries an app again now, because what held it back may have changed.
+func (d *Dispatcher) Wake(app id.InstalledApp) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.cursors[app]; c != nil {
+		c.next = time.Time{}
+		d.start(c)
+	}
+}
+
+// Remove forgets an app that is uninstalled, with what waits for it.
+func (d *Dispatcher) Remove(app id.InstalledApp) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.cursors[app]; c != nil {
+		c.removed = true
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+		delete(d.cursors, app)
+	}
+	delete(d.caughtUp, app)
+}
+
+// Checkpoint is what must be durable for deliveries to go on after a crash: apps without a
+// cursor of their own go on after LowWater.
+type Checkpoint struct {
+	LowWater uint64
+	Cursors  map[id.InstalledApp]uint64 // those that changed
+	Deleted  []id.InstalledApp          // those that are no longer needed
+}
+
+// Checkpoint returns what changed since the last one. The caller stores it, all or nothing
+// and in order.
+func (d *Dispatcher) Checkpoint() Checkpoint {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cp := Checkpoint{LowWater: d.dispatched, Cursors: map[id.InstalledApp]uint64{}}
+	for app, c := range d.cursors {
+		if !c.behind {
+			if len(c.queue) > 0 {
+				cp.LowWater = min(cp.LowWater, c.queue[0].event.Seq-1)
+			}
+			continue
+		}
+		delete(d.caughtUp, app)
+		if c.stored != c.position || c.stored == 0 {
+			c.stored = c.position
+			cp.Cursors[app] = c.position
+		}
+	}
+	for app := range d.caughtUp {
+		cp.Deleted = append(cp.Deleted, app)
+	}
+	clear(d.caughtUp)
+	return cp
+}
+
+// Stop ends delivery: what is under way is finished, or broken off when ctx ends. What
+// still waits is behind then, and in the next Checkpoint.
+func (d *Dispatcher) Stop(ctx context.Context) {
+	d.mu.Lock()
+	d.stopping = true
+	for _, c := range d.cursors {
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+	}
+	d.mu.Unlock()
+	done := make(chan struct{})
+	go func() { d.pumps.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		d.cancel()
+		<-done
+	}
+	d.cancel()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for app, c := range d.cursors {
+		if !c.behind && len(c.queue) == 0 {
+			delete(d.cursors, app)
+		} else {
+			c.fallBehind()
+		}
+	}
+}
+
+// The states of an installed app's deliveries.
+const (
+	Current    = "current"    // nothing waits
+	Delivering = "delivering" // events are on their way
+	Waiting    = "waiting"    // the next attempt is later, or something holds the app back
+)
+
+// Status is where an installed app's deliveries stand.
+type Status struct {
+	State       string    `json:"state"`
+	Position    uint64    `json:"position"`
+	Newest      uint64    `json:"newestEvent"`
+	Queued      int       `json:"queued"`
+	BehindSince time.Time `json:"behindSince,omitzero"`
+	Failures    int       `json:"failures"`
+	LastFailure string    `json:"lastFailure,omitempty"`
+	NextAttempt time.Time `json:"nextAttempt,omitzero"`
+}
+
+// Status returns where the installed app's deliveries stand.
+func (d *Dispatcher) Status(app id.InstalledApp, location id.Location) Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.cursors[app]
+	if c == nil {
+		return Status{State: Current, Position: d.last[location], Newest: d.last[location]}
+	}
+	s := Status{State: Delivering, Position: c.position, Newest: d.last[location], Queued: len(c.queue), Failures: c.failures, LastFailure: c.failure}
+	if !c.behind && len(c.queue) > 0 {
+		s.Position = c.queue[0].event.Seq - 1
+	}
+	if c.behind {
+		s.BehindSince = c.since
+		if !c.running {
+			s.State, s.NextAttempt = Waiting, c.next
+		}
+	}
+	return s
+}
+
+// Counters returns the counts since the start.
+func (d *Dispatcher) Counters() Counters {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.counters
+}

@@ -1,0 +1,272 @@
+package directory
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/records"
+	"hark/internal/scope"
+)
+
+// The kinds of token.
+const (
+	Personal = "personal" // a person's; holds its own scopes
+	Access   = "access"   // an installed app's; the app's permissions are its scopes
+	Refresh  = "refresh"  // buys an installed app's next pair
+)
+
+// The lives of tokens (reference 6.2).
+const (
+	AccessLife  = 24 * time.Hour
+	RefreshLife = 30 * 24 * time.Hour
+)
+
+// Token is what is kept of a token; the token itself is not.
+type Token struct {
+	ID           id.Token        `json:"id"`
+	Kind         string          `json:"kind"`
+	Name         string          `json:"name,omitempty"`
+	InstalledApp id.InstalledApp `json:"installedAppId,omitzero"`
+	Scopes       scope.Set       `json:"scopes,omitempty"` // of a personal token
+	Created      time.Time       `json:"created"`
+	Expires      time.Time       `json:"expires,omitzero"` // zero never
+}
+
+func (t *Token) expired(now time.Time) bool { return !t.Expires.IsZero() && now.After(t.Expires) }
+
+// hash is the form in which secrets are kept.
+func hash(secret string) string {
+	h := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(h[:])
+}
+
+func newSecret() string { return rand.Text() + rand.Text() }
+
+// CreatePersonal makes a personal access token with the scopes, all of them if none are
+// given, good for life or for ever if that is 0.
+func (d *Directory) CreatePersonal(ctx context.Context, p scope.Principal, name string, scopes scope.Set, life time.Duration) (token string, t *Token, err error) {
+	if len(scopes) == 0 {
+		scopes = scope.All
+	}
+	if p.IsApp() {
+		return "", nil, problem.New(problem.Denied, "An installed app cannot make personal access tokens.")
+	}
+	for _, s := range scopes {
+		if err := p.Require(s); err != nil {
+			return "", nil, err
+		}
+	}
+	t = &Token{ID: id.New[id.Token](), Kind: Personal, Name: name, Scopes: scopes, Created: time.Now().UTC()}
+	if life > 0 {
+		t.Expires = t.Created.Add(life)
+	}
+	token = id.New[id.Token]().String()
+	return token, t, d.putTokens(ctx, map[string]*Token{hash(token): t})
+}
+
+// Personals returns the personal access tokens, oldest first.
+func (d *Directory) Personals(p scope.Principal) ([]*Token, error) {
+	if err := p.Require("w:hark"); err != nil {
+		return nil, err
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var list []*Token
+	for _, t := range d.tokens {
+		if t.Kind == Personal {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Token) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// Revoke forgets a personal access token.
+func (d *Directory) Revoke(ctx context.Context, p scope.Principal, token id.Token) error {
+	if err := p.Require("w:hark"); err != nil {
+		return err
+	}
+	n, err := d.forget(ctx, func(t *Token) bool { return t.ID == token && t.Kind == Personal })
+	if err == nil && n == 0 {
+		return problem.New(problem.NotFound, "There is no personal access token with the id %s.", token).At("tokenId")
+	}
+	return err
+}
+
+// Pair is an installed app's tokens.
+type Pair struct {
+	Access, Refresh string
+	Expires         time.Time // of Access
+}
+
+// IssuePair makes an access and a refresh token for the installed app.
+func (d *Directory) IssuePair(ctx context.Context, app id.InstalledApp) (Pair, error) {
+	now := time.Now().UTC()
+	pair := Pair{Access: id.New[id.Token]().String(), Refresh: id.New[id.Token]().String(), Expires: now.Add(AccessLife)}
+	err := d.putTokens(ctx, map[string]*Token{
+		hash(pair.Access):  {ID: id.New[id.Token](), Kind: Access, InstalledApp: app, Created: now, Expires: pair.Expires},
+		hash(pair.Refresh): {ID: id.New[id.Token](), Kind: Refresh, InstalledApp: app, Created: now, Expires: now.Add(RefreshLife)},
+	})
+	return pair, err
+}
+
+// ForgetTokensOf forgets all tokens of an installed app.
+func (d *Directory) ForgetTokensOf(ctx context.Context, app id.InstalledApp) error {
+	_, err := d.forget(ctx, func(t *Token) bool { return t.InstalledApp == app })
+	return err
+}
+
+// ForgetExpired forgets tokens that nobody can use any more.
+func (d *Directory) ForgetExpired(ctx context.Context, now time.Time) error {
+	_, err := d.forget(ctx, func(t *Token) bool { return t.expired(now) })
+	return err
+}
+
+func (d *Directory) forget(ctx context.Context, which func(*Token) bool) (count int, err error) {
+	var writes []records.Write
+	d.mu.RLock()
+	for h, t := range d.tokens {
+		if which(t) {
+			writes = append(writes, records.Write{Kind: kindToken, ID: h})
+		}
+	}
+	d.mu.RUnlock()
+	if err := d.records.Write(ctx, writes...); err != nil {
+		return 0, unavailable(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range writes {
+		delete(d.tokens, w.ID)
+	}
+	return len(writes), nil
+}
+
+func (d *Directory) putTokens(ctx context.Context, tokens map[string]*Token) error {
+	var writes []records.Write
+	for h, t := range tokens {
+		writes = append(writes, records.Write{Kind: kindToken, ID: h, Value: t})
+	}
+	if err := d.records.Write(ctx, writes...); err != nil {
+		return unavailable(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for h, t := range tokens {
+		d.tokens[h] = t
+	}
+	return nil
+}
+
+// Token returns what a bearer token is good for. Installed lists the installed apps; it is
+// asked once after a start, so that tokens of events sent before it stay good.
+func (d *Directory) Token(bearer string, now time.Time, installed func() []id.InstalledApp) (*Token, error) {
+	d.mu.RLock()
+	t, ok := d.tokens[hash(bearer)]
+	d.mu.RUnlock()
+	if !ok {
+		t, ok = d.events.find(bearer, now, installed)
+	}
+	switch {
+	case !ok:
+		return nil, problem.New(problem.Unauthenticated, "The access token is not known here: it was revoked, its app was removed, or it belongs to another server.")
+	case t.expired(now):
+		return nil, problem.New(problem.Unauthenticated, "The access token expired at %s; refresh it or make a new one.", t.Expires.UTC().Format(time.RFC3339))
+	case t.Kind == Refresh:
+		return nil, problem.New(problem.Unauthenticated, "This is a refresh token. Redeem it for an access token first.")
+	}
+	return t, nil
+}
+
+// EventToken returns the access token that an EVENT carries for the installed app. It is
+// good for five minutes at least. Tokens of events are not stored: each is derived from a
+// secret, the app and the time, so that a delivery writes nothing.
+func (d *Directory) EventToken(app id.InstalledApp, now time.Time) string {
+	return d.events.mint(app, now)
+}
+
+// eventWindow is how long the same event token is handed out; it stays good for one more.
+const eventWindow = 5 * time.Minute
+
+type eventTokens struct {
+	secret []byte
+
+	mu     sync.Mutex
+	tokens map[string]*Token // by token
+	filled int64             // the window for which all installed apps' tokens are in tokens
+}
+
+func (e *eventTokens) derive(app id.InstalledApp, window int64) string {
+	mac := hmac.New(sha256.New, e.secret)
+	mac.Write(app[:])
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(window)))
+	return id.Shape[id.Token]([16]byte(mac.Sum(nil)[:16])).String()
+}
+
+func window(now time.Time) int64 { return now.UnixNano() / int64(eventWindow) }
+
+func (e *eventTokens) mint(app id.InstalledApp, now time.Time) string {
+	w := window(now)
+	token := e.derive(app, w)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.add(token, app, w)
+	return token
+}
+
+// add remembers the token; the caller holds mu.
+func (e *eventTokens) add(token string, app id.InstalledApp, w int64) {
+	if e.tokens == nil {
+		e.tokens = map[string]*Token{}
+	}
+	if _, ok := e.tokens[token]; !ok {
+		start := time.Unix(0, w*int64(eventWindow)).UTC()
+		e.tokens[token] = &Token{Kind: Access, InstalledApp: app, Created: start, Expires: start.Add(2 * eventWindow)}
+	}
+}
+
+func (e *eventTokens) find(token string, now time.Time, installed func() []id.InstalledApp) (*Token, bool) {
+	token = strings.ToLower(token)
+	w := window(now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t, ok := e.tokens[token]; ok {
+		return t, true
+	}
+	if e.filled == w {
+		return nil, false
+	}
+	for k, t := range e.tokens { // a new window: forget what has expired
+		if t.expired(now) {
+			delete(e.tokens, k)
+		}
+	}
+	for _, app := range installed() {
+		e.add(e.derive(app, w-1), app, w-1)
+		e.add(e.derive(app, w), app, w)
+	}
+	e.filled = w
+	t, ok := e.tokens[token]
+	return t, ok
+}
+
+// ForgetEventTokens makes the event tokens of an installed app worthless.
+func (d *Directory) ForgetEventTokens(app id.InstalledApp) {
+	d.events.mu.Lock()
+	defer d.events.mu.Unlock()
+	for k, t := range d.events.tokens {
+		if t.InstalledApp == app {
+			delete(d.events.tokens, k)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"hark/internal/apps"
+	"hark/internal/directory"
+	"hark/internal/envelope"
+	"hark/internal/event"
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/scope"
+)
+
+// InstallRequest asks for an app to be installed in a location without a phone.
+type InstallRequest struct {
+	App         id.App
+	Location    id.Location
+	DisplayName string
+	Config      apps.Config
+	// Permissions are what the user grants; nil grants what follows from the app's scopes
+	// and the configuration.
+	Permissions scope.Set
+}
+
+// Install installs the app. A SmartApp is called with INSTALL and must answer 2xx; its
+// tokens work before the call, since it calls back from within. When it does not, nothing
+// of the install remains.
+func (m *Manager) Install(ctx context.Context, p scope.Principal, r InstallRequest) (*apps.Installed, directory.Pair, error) {
+	var none directory.Pair
+	app, ok := m.directory.App(r.App)
+	if !ok {
+		return nil, none, problem.New(problem.NotFound, "There is no app with the id %s on this hark; GET /apps lists them.", r.App).At("appId")
+	}
+	if err := app.Deliverable(); err != nil && app.SmartApp() {
+		return nil, none, err
+	}
+	permissions, err := m.permissions(app, r.Config, r.Permissions)
+	if err != nil {
+		return nil, none, err
+	}
+	if app.SingleInstance {
+		if err := m.onlyInstance(app, r.Location); err != nil {
+			return nil, none, err
+		}
+	}
+	in, err := m.shard.Install(ctx, p, apps.Installed{
+		App: app.ID, Location: r.Location, DisplayName: cmp.Or(r.DisplayName, app.DisplayName, app.Name), Config: r.Config, Permissions: permissions,
+	})
+	if err != nil {
+		return nil, none, err
+	}
+	pair, err := m.directory.IssuePair(ctx, in.ID)
+	if err == nil && app.SmartApp() {
+		_, err = m.caller.Call(ctx, app, envelope.Encode(app, envelope.Install, envelope.Call{InstallData: &envelope.InstallData{
+			AuthToken: pair.Access, RefreshToken: pair.Refresh, InstalledApp: envelope.Describe(app, in),
+		}}))
+		if err != nil {
+			err = refused(err, "The app did not accept INSTALL, so it is not installed")
+		}
+	}
+	if err == nil {
+		in, err = m.shard.FinishInstall(ctx, in.ID)
+	}
+	if err != nil {
+		m.log.Warn("install failed and is taken back", "app", app.Name, "installedApp", in.ID, "err", err)
+		m.takeBack(ctx, p, in.ID)
+		return nil, none, err
+	}
+	m.log.Info("app installed", "app", app.Name, "installedApp", in.ID, "location", in.Location, "permissions", in.Permissions.Strings())
+	if err := app.Deliverable(); err != nil {
+		m.log.Warn("installed, but no event can be delivered yet", "app", app.Name, "because", err)
+	}
+	return in, pair, nil
+}
+
+// permissions returns what is granted: what was asked for, if it may be, or what follows.
+func (m *Manager) permissions(app *apps.App, config apps.Config, asked scope.Set) (scope.Set, error) {
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
+	if asked == nil {
+		asked = apps.Permissions(app.OAuth.Scope, config)
+		return asked, nil
+	}
+	return asked, apps.CheckPermissions(app, asked)
+}
+
+func (m *Manager) onlyInstance(app *apps.App, at id.Location) error {
+	for _, other := range m.shard.InstalledIDs() {
+		if in, ok := m.shard.Installed(other); ok && in.App == app.ID && in.Location == at {
+			return problem.New(problem.Conflict, "The app %s is singleInstance and installed in this location already, as %s.", app.Name, in.ID).At("appId")
+		}
+	}
+	return nil
+}
+
+// takeBack undoes an install that failed, whether or not the request still waits.
+func (m *Manager) takeBack(ctx context.Context, p scope.Principal, in id.InstalledApp) {
+	ctx = context.WithoutCancel(ctx)
+	if _, err := m.shard.Uninstall(ctx, p, in); err != nil {
+		m.log.Error("a failed install could not be taken back; the next start does", "installedApp", in, "err", err)
+	}
+	m.forgetTokens(ctx, in)
+}
+
+func (m *Manager) forgetTokens(ctx context.Context, in id.InstalledApp) {
+	m.directory.ForgetEventTokens(in)
+	if err := m.directory.ForgetTokensOf(ctx, in); err != nil {
+		m.log.Error("tokens of an app that is gone could not be deleted; they are worthless all the same", "installedApp", in, "err", err)
+	}
+}
+
+// Reconfigure changes what the user configured and granted, and calls a SmartApp with
+// UPDATE. When it does not answer 2xx, everything is as before.
+func (m *Manager) Reconfigure(ctx context.Context, p scope.Principal, installed id.InstalledApp, config apps.Config, asked scope.Set) (*apps.Installed, error) {
+	if p.IsApp() {
+		return nil, problem.New(problem.Denied, "An app cannot change its own configuration or permissions; its user does, with a personal access token.")
+	}
+	in, err := m.shard.FindInstalled(p, installed, "w")
+	if err != nil {
+		return nil, err
+	}
+	app, ok := m.directory.App(in.App)
+	if !ok {
+		return nil, problem.New(problem.NotFound, "The app %s of this installed app is gone.", in.App)
+	}
+	if err := app.Deliverable(); err != nil && app.SmartApp() {
+		return nil, err
+	}
+	if config == nil {
+		config = in.Config
+	}
+	permissions, err := m.permissions(app, config, asked)
+	if err != nil {
+		return nil, err
+	}
+	now, before, err := m.shard.Reconfigure(ctx, installed, config, permissions)
+	if err != nil || !app.SmartApp() {
+		return now, err
+	}
+	pair, err := m.directory.IssuePair(ctx, installed)
+	if err == nil {
+		previous := before.Config
+		if previous == nil {
+			previous = apps.Config{}
+		}
+		_, err = m.caller.Call(ctx, app, envelope.Encode(app, envelope.Update, envelope.Call{UpdateData: &envelope.UpdateData{
+			AuthToken: pair.Access, RefreshToken: pair.Refresh, InstalledApp: envelope.Describe(app, now),
+			PreviousConfig: previous, PreviousPermissions: before.Permissions,
+		}}))
+	}
+	if err != nil {
+		m.log.Warn("update failed and is taken back", "app", app.Name, "installedApp", installed, "err", err)
+		if undo := m.shard.TakeBack(context.WithoutCancel(ctx), before); undo != nil {
+			m.log.Error("a failed update could not be taken back", "installedApp", installed, "err", undo)
+		}
+		return nil, refused(err, "The app did not accept UPDATE, so its configuration is as before")
+	}
+	m.log.Info("app updated", "app", app.Name, "installedApp", installed, "permissions", now.Permissions.Strings())
+	return now, nil
+}
+
+// Uninstall removes the installed app, its subscriptions and tokens, and then tells the
+// app: a SmartApp by UNINSTALL, an API-access app by an event. The removal does not depend
+// on the answer, and does not wait for it.
+func (m *Manager) Uninstall(ctx context.Context, p scope.Principal, installed id.InstalledApp) error {
+	in, err := m.shard.Uninstall(ctx, p, installed)
+	if err != nil {
+		return err
+	}
+	m.forgetTokens(ctx, installed)
+	m.log.Info("app uninstalled", "installedApp", installed, "name", in.DisplayName)
+	app, ok := m.directory.App(in.App)
+	if !ok || app.Deliverable() != nil {
+		return nil
+	}
+	call := envelope.Encode(app, envelope.Uninstall, envelope.Call{UninstallData: &envelope.UninstallData{InstalledApp: envelope.Describe(app, in)}})
+	if !app.SmartApp() {
+		call = envelope.Encode(app, envelope.Event, envelope.Call{EventData: &envelope.EventData{
+			InstalledApp: envelope.Describe(app, in), Events: []any{event.Uninstalled(in.Location, in.ID, in.App, now())},
+		}})
+	}
+	m.calls.Go(func() { m.tell(app, call) })
+	return nil
+}
+
+// farewells is how often an app is told that it is uninstalled, before hark gives up.
+const farewells = 3
+
+func (m *Manager) tell(app *apps.App, call []byte) {
+	for attempt := 1; ; attempt++ {
+		_, err := m.caller.Call(m.ctx, app, call)
+		if err == nil || m.ctx.Err() != nil {
+			return
+		}
+		if attempt == farewells {
+			m.log.Warn("the app could not be told that it is uninstalled", "app", app.Name, "err", err, "attempts", attempt)
+			return
+		}
+		select {
+		case <-time.After(time.Duration(attempt) * 2 * time.Second):
+		case <-m.ctx.Done():
+			return
+		}
+	}
+}

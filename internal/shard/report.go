@@ -1,0 +1,320 @@
+package shard
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"hark/internal/capability"
+	"hark/internal/engine"
+	"hark/internal/event"
+	"hark/internal/home"
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/scope"
+)
+
+// Report is what a device says about one attribute.
+type Report struct {
+	Device      id.Device
+	Component   string // "" is main
+	Capability  string
+	Attribute   string
+	Value       capability.Value
+	Unit        string
+	Data        capability.Value // a JSON object, or ""
+	Time        time.Time        // zero is now
+	StateChange *bool            // nil: whether the value differs from the last one
+	CommandID   string
+}
+
+// Outcome is what became of one report: the event that it caused, or why there is none.
+type Outcome struct {
+	Event *event.Event
+	Err   error
+}
+
+// maxContent bounds the value and data of one report, in bytes.
+const maxContent = 64 << 10
+
+// Report journals what devices said, in order, and returns once all of it is durable. With
+// strict, one bad report refuses all; else the others are taken, and each outcome tells.
+func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report, strict bool) ([]Outcome, error) {
+	outcomes := make([]Outcome, len(reports))
+	var events []*event.Event
+	var waits []chan error
+
+	s.mu.Lock()
+	for i := range reports {
+		if err := s.checkReport(p, &reports[i]); err != nil {
+			if strict {
+				s.mu.Unlock()
+				return nil, err
+			}
+			outcomes[i].Err = err
+		}
+	}
+	for i, r := range reports {
+		if outcomes[i].Err == nil {
+			outcomes[i].Event = s.happened(r)
+			events = append(events, outcomes[i].Event)
+		}
+	}
+	for chunk := range slices.Chunk(events, engine.MaxAppend) {
+		wait := make(chan error, 1)
+		if err := s.append(chunk, wait); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		waits = append(waits, wait)
+	}
+	s.mu.Unlock()
+
+	for _, wait := range waits {
+		select {
+		case err := <-wait:
+			if err != nil {
+				return nil, notJournalled(err)
+			}
+		case <-ctx.Done():
+			return nil, notJournalled(ctx.Err())
+		}
+	}
+	return outcomes, nil
+}
+
+func notJournalled(err error) error {
+	return problem.New(problem.Unavailable, "The events could not be made durable, so they are not acknowledged: %v.", err)
+}
+
+// append journals the events, works them into memory, and tells wait when they are durable.
+// The caller holds mu, so that positions, states and subscriptions agree.
+func (s *Shard) append(events []*event.Event, wait chan<- error) error {
+	err := s.journal.Append(events, func(err error) {
+		if err == nil {
+			s.committed(events)
+		}
+		wait <- err
+	})
+	if err != nil {
+		return notJournalled(err)
+	}
+	for _, e := range events {
+		s.apply(s.locations[e.Location], e)
+	}
+	return nil
+}
+
+// committed hands durable events to delivery. The journal calls it in order.
+func (s *Shard) committed(events []*event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		if l := s.locations[e.Location]; l != nil {
+			l.last = e.Seq
+			s.dirtyPlaces[l] = struct{}{}
+		}
+		s.delivery.Offer(e, s.index.Match(nil, e))
+	}
+}
+
+// apply works an event into the state of its device or location. The caller holds mu.
+func (s *Shard) apply(l *location, e *event.Event) {
+	if l == nil {
+		return
+	}
+	if e.Type == event.ModeEvent {
+		l.mode = e.Mode
+		s.dirtyPlaces[l] = struct{}{}
+		return
+	}
+	d := s.devices[e.Device.Device]
+	if d == nil || e.Seq <= d.seq {
+		return
+	}
+	d.seq, d.lastReport = e.Seq, e.Time
+	s.dirty[d] = struct{}{}
+	r := e.Device
+	d.set(home.Attribute{Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value, Unit: r.Unit, Data: r.Data, Time: e.Time})
+}
+
+func (d *device) find(component, capability, attribute string) int {
+	return slices.IndexFunc(d.state, func(a home.Attribute) bool {
+		return a.Attribute == attribute && a.Capability == capability && a.Component == component
+	})
+}
+
+func (d *device) set(a home.Attribute) {
+	if i := d.find(a.Component, a.Capability, a.Attribute); i >= 0 {
+		d.state[i] = a
+	} else {
+		d.state = append(d.state, a)
+	}
+}
+
+// checkReport reports what is wrong with a report and fills in its defaults. The caller
+// holds mu.
+func (s *Shard) checkReport(p scope.Principal, r *Report) error {
+	d := s.devices[r.Device]
+	if d == nil || !p.May(scope.Device("w", r.Device)) && (d.home.Owner.IsZero() || d.home.Owner != p.InstalledApp) {
+		if err := p.Require(scope.Device("w", r.Device)); err != nil {
+			return err
+		}
+		return noDevice(r.Device)
+	}
+	if r.Component == "" {
+		r.Component = "main"
+	}
+	c, ok := d.home.Component(r.Component)
+	if !ok {
+		return problem.Field("component", "PatternError", "the device %s has no component %.60q; it has %v", d.home.Label, r.Component, componentIDs(d.home))
+	}
+	if !c.Has(r.Capability) {
+		return problem.Field("capability", "PatternError", "the component %s of %s has no capability %.140q; it has %v", c.ID, d.home.Label, r.Capability, capabilityIDs(c))
+	}
+	definition, ok := s.directory.Capabilities.Capability(r.Capability)
+	if !ok {
+		return problem.Field("capability", "PatternError", "hark does not know the capability %.140q any more; POST /capabilities adds it", r.Capability)
+	}
+	if len(r.Value)+len(r.Data) > maxContent {
+		return problem.Field("value", "SizeError", "value and data have %d bytes of JSON, the maximum is %d", len(r.Value)+len(r.Data), maxContent)
+	}
+	if err := definition.CheckValue(r.Attribute, r.Value, r.Unit); err != nil {
+		return problem.Field("value", "ConstraintViolationError", "%v", err)
+	}
+	if r.Data != "" && r.Data.Type() != "object" {
+		return problem.Field("data", "PatternError", "it is a %s; data is an object", r.Data.Type())
+	}
+	if r.Unit == "" {
+		r.Unit = definition.Unit(r.Attribute)
+	}
+	return nil
+}
+
+// happened makes the event of a checked report. The caller holds mu, and journals the event
+// before it makes another of the same device unless that comes in the same call.
+func (s *Shard) happened(r Report) *event.Event {
+	d := s.devices[r.Device]
+	changed := capability.Momentary(r.Capability, r.Attribute)
+	if i := d.find(r.Component, r.Capability, r.Attribute); i < 0 || d.state[i].Value != r.Value {
+		changed = true
+	}
+	if r.StateChange != nil {
+		changed = *r.StateChange
+	}
+	if r.Time.IsZero() {
+		r.Time = time.Now()
+	}
+	at := r.Time.UTC().Truncate(time.Millisecond)
+	// At once, so that the next report of the call is compared with this one.
+	d.set(home.Attribute{Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value, Unit: r.Unit, Data: r.Data, Time: at})
+	return &event.Event{
+		ID: id.New[id.Event](), Type: event.DeviceEvent, Time: at, Location: d.home.Location, Mode: d.at.mode,
+		Device: &event.Report{
+			Device: r.Device, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute,
+			Value: r.Value, Unit: r.Unit, Data: r.Data, StateChange: changed, CommandID: r.CommandID,
+		},
+	}
+}
+
+func noDevice(device id.Device) error {
+	return problem.New(problem.NotFound, "There is no device with the id %s on this hark.", device).At("deviceId")
+}
+
+func componentIDs(d *home.Device) []string {
+	var ids []string
+	for _, c := range d.Components {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+func capabilityIDs(c *home.Component) []string {
+	var ids []string
+	for _, ref := range c.Capabilities {
+		ids = append(ids, ref.ID)
+	}
+	return ids
+}
+
+// Command tells a device to do something.
+type Command struct {
+	Component  string
+	Capability string
+	Command    string
+	Arguments  []capability.Value
+}
+
+// Result is what became of a command.
+type Result struct {
+	ID     string `json:"id"`
+	Status string `json:"status"` // ACCEPTED, COMPLETED, FAILED
+}
+
+// Execute checks all commands, then carries them out on a virtual device: what they change
+// is reported as the device's events. One bad command refuses all.
+func (s *Shard) Execute(ctx context.Context, p scope.Principal, device id.Device, commands []Command) ([]Result, error) {
+	h, err := s.Device(p, device, "x")
+	if err != nil {
+		return nil, err
+	}
+	if h.Type != home.Virtual {
+		return nil, problem.New(problem.Unsupported, "%s is a device of type %s; this version of hark executes commands on VIRTUAL devices only.", h.Label, h.Type).
+			Coded("UnsupportedOperationError")
+	}
+	definitions := make([]*capability.Capability, len(commands))
+	for i := range commands {
+		if definitions[i], err = s.checkCommand(h, i, &commands[i]); err != nil {
+			return nil, err
+		}
+	}
+	results := make([]Result, len(commands))
+	own := scope.Principal{Name: h.Label, Scopes: scope.Set{scope.Device("w", device)}} // the device speaks for itself
+	for i, c := range commands {
+		results[i] = Result{ID: id.New[id.Event]().String(), Status: "COMPLETED"}
+		component, _ := h.Component(c.Component)
+		changes := definitions[i].Execute(c.Command, c.Arguments, func(capability, attribute string) capability.Value {
+			return s.value(device, c.Component, capability, attribute)
+		}, component.Has)
+		reports := make([]Report, len(changes))
+		for j, change := range changes {
+			reports[j] = Report{Device: device, Component: c.Component, Capability: change.Capability, Attribute: change.Attribute,
+				Value: change.Value, Unit: change.Unit, CommandID: results[i].ID}
+		}
+		if _, err := s.Report(ctx, own, reports, true); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+func (s *Shard) checkCommand(h *home.Device, i int, c *Command) (*capability.Capability, error) {
+	target := fmt.Sprintf("commands[%d]", i)
+	if c.Component == "" {
+		c.Component = "main"
+	}
+	component, ok := h.Component(c.Component)
+	if !ok {
+		return nil, problem.Field(target+".component", "PatternError", "the device %s has no component %.60q; it has %v", h.Label, c.Component, componentIDs(h))
+	}
+	definition, known := s.directory.Capabilities.Capability(c.Capability)
+	if !known || !component.Has(c.Capability) {
+		return nil, problem.Field(target+".capability", "PatternError", "the component %s of %s has no capability %.140q; it has %v", c.Component, h.Label, c.Capability, capabilityIDs(component))
+	}
+	if part, err := definition.CheckCommand(c.Command, c.Arguments); err != nil {
+		return nil, problem.Field(target+"."+part, "ConstraintViolationError", "%v", err)
+	}
+	return definition, nil
+}
+
+func (s *Shard) value(device id.Device, component, capabilityID, attribute string) capability.Value {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if d := s.devices[device]; d != nil {
+		if i := d.find(component, capabilityID, attribute); i >= 0 {
+			return d.state[i].Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,455 @@
+// Package shard owns a set of locations: it is the only writer of their journal and records.
+// It validates reports, decides what changed, journals it, matches it against the
+// subscriptions and hands it to delivery, all in order. It holds everything that an event
+// needs in memory and never calls an app. A process can have two shards.
+package shard
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"hark/internal/appcall"
+	"hark/internal/apps"
+	"hark/internal/delivery"
+	"hark/internal/directory"
+	"hark/internal/engine"
+	"hark/internal/event"
+	"hark/internal/home"
+	"hark/internal/id"
+	"hark/internal/journal"
+	"hark/internal/problem"
+	"hark/internal/records"
+	"hark/internal/subscription"
+)
+
+// Shard is open for one process. It is safe for concurrent use.
+type Shard struct {
+	log       *slog.Logger
+	directory *directory.Directory
+	records   *records.Store
+	journal   *journal.Journal
+	delivery  *delivery.Dispatcher
+
+	mu          sync.RWMutex
+	locations   map[id.Location]*location
+	devices     map[id.Device]*device
+	rooms       map[id.Room]*location
+	installed   map[id.InstalledApp]*installed
+	index       subscription.Index
+	tombstones  map[*subscription.Subscription]struct{} // deleted, but events before that may still be on their way
+	dirty       map[*device]struct{}                    // state changed since the last checkpoint
+	dirtyPlaces map[*location]struct{}
+	stored      checkpoint
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// location is a location as it is now. What home points to is replaced, never changed.
+type location struct {
+	home    *home.Location
+	mode    id.Mode
+	last    uint64 // position of its newest event
+	devices map[id.Device]*device
+}
+
+// device is a device as it is now. What home points to is replaced, never changed.
+type device struct {
+	home       *home.Device
+	at         *location
+	state      []home.Attribute
+	seq        uint64 // position of the newest event in state
+	lastReport time.Time
+}
+
+// installed is an installed app with its subscriptions, in the order in which they were
+// made, deleted ones that still matter included.
+type installed struct {
+	app           *apps.Installed
+	subscriptions []*subscription.Subscription
+}
+
+// The kinds of record.
+const (
+	kindLocation     = "location"
+	kindPlace        = "place" // a location's mode and newest event
+	kindDevice       = "device"
+	kindState        = "state" // a device's attributes
+	kindInstalled    = "installedapp"
+	kindSubscription = "subscription"
+	kindCursor       = "cursor"
+	kindCheckpoint   = "checkpoint"
+)
+
+type placeRecord struct {
+	Mode id.Mode `json:"mode"`
+	Last uint64  `json:"last"`
+}
+
+type stateRecord struct {
+	Seq        uint64           `json:"seq"`
+	Attributes []home.Attribute `json:"attributes"`
+}
+
+// checkpoint says up to where the journal is worked into the records.
+type checkpoint struct {
+	State    uint64 `json:"state"`    // states and places hold everything up to here
+	LowWater uint64 `json:"lowWater"` // apps without a cursor have everything up to here
+}
+
+// Config says how a shard keeps its journal.
+type Config struct {
+	Name    string // of a-z 0-9; names its streams
+	Journal journal.Config
+}
+
+// Open loads the shard, works in what the journal has beyond the last checkpoint, and starts
+// delivering. The caller closes it.
+func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Directory, caller *appcall.Caller, log *slog.Logger) (*Shard, error) {
+	store, err := records.Open(ctx, e, cfg.Name)
+	if err != nil {
+		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
+	}
+	j, err := journal.Open(ctx, e, cfg.Name, cfg.Journal)
+	if err != nil {
+		store.Close()
+		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
+	}
+	s := &Shard{
+		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j,
+		locations: map[id.Location]*location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
+		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
+		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, done: make(chan struct{}),
+	}
+	s.delivery = delivery.New(ctx, log, dir, j, caller, s)
+	if err := s.restore(ctx); err != nil {
+		j.Close()
+		store.Close()
+		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
+	s.stop = stop
+	go s.checkpointing(running)
+	return s, nil
+}
+
+// restore brings memory to where it was: the records, then the journal after them.
+func (s *Shard) restore(ctx context.Context) error {
+	var l loader
+	if err := s.records.Load(ctx, l.load); err != nil {
+		return err
+	}
+	s.stored = l.checkpoint
+	unfinished := l.build(s)
+	after := min(s.stored.State, s.stored.LowWater)
+	replayed := 0
+	if err := s.journal.Scan(ctx, after, func(e *event.Event) error {
+		replayed++
+		s.replay(e)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for at, l := range s.locations {
+		s.delivery.RestoreLast(at, l.last)
+	}
+	s.delivery.Start(s.journal.Committed())
+	s.log.Info("home restored", "locations", len(s.locations), "devices", len(s.devices), "installedApps", len(s.installed),
+		"subscriptions", s.index.Len(), "eventsReplayed", replayed)
+	for _, app := range unfinished {
+		s.log.Warn("an install was cut short by the last stop; it is taken back", "installedApp", app)
+		if err := s.forget(ctx, app); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replay works an event of the past into memory, and delivers it to apps that may not have
+// it. Opening is single-threaded, so it needs no lock; delivery has its own.
+func (s *Shard) replay(e *event.Event) {
+	l := s.locations[e.Location]
+	if l == nil {
+		return // the location was deleted since
+	}
+	l.last = max(l.last, e.Seq)
+	if e.Seq > s.stored.State {
+		s.apply(l, e)
+	}
+	if e.Seq > s.stored.LowWater {
+		s.delivery.Offer(e, s.index.Match(nil, e))
+	}
+}
+
+// Close stops deliveries, waiting for those under way until ctx ends, makes where they stand
+// durable, and lets go of the streams.
+func (s *Shard) Close(ctx context.Context) {
+	s.stop()
+	<-s.done
+	s.delivery.Stop(ctx)
+	if err := s.checkpoint(context.WithoutCancel(ctx)); err != nil {
+		s.log.Error("the last checkpoint failed; some events will be delivered again", "err", err)
+	}
+	s.journal.Close()
+	s.records.Close()
+}
+
+// Err returns why the shard takes no more events or changes, nil while it does.
+func (s *Shard) Err() error {
+	if err := s.journal.Err(); err != nil {
+		return err
+	}
+	return s.records.Err()
+}
+
+// Delivery returns the shard's dispatcher.
+func (s *Shard) Delivery() *delivery.Dispatcher { return s.delivery }
+
+// checkpointEvery is how often what the journal says is worked into the records. After a
+// crash, at most so much is read again and may be delivered again.
+const checkpointEvery = 250 * time.Millisecond
+
+func (s *Shard) checkpointing(ctx context.Context) {
+	defer close(s.done)
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := s.checkpoint(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("checkpoint failed", "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// checkpoint writes cursors, changed states and the checkpoint itself, which comes last: what
+// is before it in the records is true wherever a crash cuts them off.
+func (s *Shard) checkpoint(ctx context.Context) error {
+	s.mu.Lock()
+	now := checkpoint{State: s.journal.Last()}
+	states := map[*device]stateRecord{}
+	for d := range s.dirty {
+		states[d] = stateRecord{d.seq, slices.Clone(d.state)}
+	}
+	places := map[*location]placeRecord{}
+	for l := range s.dirtyPlaces {
+		places[l] = placeRecord{l.mode, l.last}
+	}
+	clear(s.dirty)
+	clear(s.dirtyPlaces)
+	s.mu.Unlock()
+
+	if err := s.durable(ctx, now.State); err != nil { // states must not be ahead of the journal
+		return err
+	}
+	return s.commit(ctx, func() ([]records.Write, error) {
+		var writes []records.Write
+		for d, st := range states {
+			if s.devices[d.home.ID] == d { // it may be gone by now
+				writes = append(writes, records.Write{Kind: kindState, ID: d.home.ID.String(), Value: st})
+			}
+		}
+		for l, place := range places {
+			if s.locations[l.home.ID] == l {
+				writes = append(writes, records.Write{Kind: kindPlace, ID: l.home.ID.String(), Value: place})
+			}
+		}
+		cp := s.delivery.Checkpoint()
+		now.LowWater = cp.LowWater
+		for app, position := range cp.Cursors {
+			writes = append(writes, records.Write{Kind: kindCursor, ID: app.String(), Value: position})
+		}
+		for _, app := range cp.Deleted {
+			writes = append(writes, records.Write{Kind: kindCursor, ID: app.String()})
+		}
+		if writes = append(writes, s.bury()...); len(writes) > 0 || now != s.stored {
+			writes = append(writes, records.Write{Kind: kindCheckpoint, ID: "shard", Value: now})
+			s.stored = now
+		}
+		return writes, nil
+	})
+}
+
+// durable waits until the journal is durable up to the position.
+func (s *Shard) durable(ctx context.Context, position uint64) error {
+	for s.journal.Committed() < position {
+		if err := s.journal.Err(); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// bury forgets the deleted subscriptions for which every event from before is delivered
+// durably: those that ended before the last stored checkpoint. The caller holds mu.
+func (s *Shard) bury() []records.Write {
+	var writes []records.Write
+	for sub := range s.tombstones {
+		in := s.installed[sub.InstalledApp]
+		position := s.stored.LowWater
+		if st := s.delivery.Status(sub.InstalledApp, sub.Location); st.State != delivery.Current {
+			position = min(position, st.Position)
+		}
+		if position < sub.Until {
+			continue
+		}
+		in.remove(sub)
+		s.index.Remove(sub)
+		delete(s.tombstones, sub)
+		writes = append(writes, records.Write{Kind: kindSubscription, ID: sub.ID.String()})
+	}
+	return writes
+}
+
+func (in *installed) remove(sub *subscription.Subscription) {
+	rest := make([]*subscription.Subscription, 0, len(in.subscriptions))
+	for _, other := range in.subscriptions {
+		if other != sub {
+			rest = append(rest, other)
+		}
+	}
+	in.subscriptions = rest
+}
+
+// commit runs fn, which changes memory and says what to write, and queues that, under one
+// lock: memory and records change in one order. It returns once the change is durable. When
+// fn refuses, it must have changed nothing.
+func (s *Shard) commit(ctx context.Context, fn func() ([]records.Write, error)) error {
+	s.mu.Lock()
+	writes, err := fn()
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	wait, err := s.records.Queue(writes...)
+	s.mu.Unlock()
+	if err == nil {
+		err = wait(ctx)
+	}
+	if err != nil {
+		return problem.New(problem.Unavailable, "The change could not be made durable, so it is not acknowledged: %v.", err)
+	}
+	return nil
+}
+
+// loader gathers the records, which come in no particular order between kinds.
+type loader struct {
+	locations     []*home.Location
+	places        map[id.Location]placeRecord
+	devices       []*home.Device
+	states        map[id.Device]stateRecord
+	installed     []*apps.Installed
+	subscriptions []*subscription.Subscription
+	cursors       map[id.InstalledApp]uint64
+	checkpoint    checkpoint
+}
+
+func (l *loader) load(kind, key string, data []byte) error {
+	var err error
+	switch kind {
+	case kindLocation:
+		err = loadInto(data, &l.locations)
+	case kindDevice:
+		err = loadInto(data, &l.devices)
+	case kindInstalled:
+		err = loadInto(data, &l.installed)
+	case kindPlace:
+		err = loadAt(key, data, &l.places)
+	case kindState:
+		err = loadAt(key, data, &l.states)
+	case kindCursor:
+		err = loadAt(key, data, &l.cursors)
+	case kindCheckpoint:
+		err = json.Unmarshal(data, &l.checkpoint)
+	case kindSubscription:
+		var sub *subscription.Subscription
+		if sub, err = subscription.FromRecord(data); err == nil {
+			l.subscriptions = append(l.subscriptions, sub)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("record %s.%s: %w", kind, key, err)
+	}
+	return nil
+}
+
+func loadInto[T any](data []byte, list *[]*T) error {
+	v := new(T)
+	*list = append(*list, v)
+	return json.Unmarshal(data, v)
+}
+
+func loadAt[K ~[16]byte, T any](key string, data []byte, m *map[K]T) error {
+	k, err := id.Parse[K](key)
+	if err != nil {
+		return err
+	}
+	if *m == nil {
+		*m = map[K]T{}
+	}
+	var v T
+	err = json.Unmarshal(data, &v)
+	(*m)[k] = v
+	return err
+}
+
+// build puts the records together, and returns the apps whose install was cut short. A
+// record whose owner is gone is left out.
+func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
+	for _, h := range l.locations {
+		place := l.places[h.ID]
+		s.locations[h.ID] = &location{home: h, mode: place.Mode, last: place.Last, devices: map[id.Device]*device{}}
+		for _, r := range h.Rooms {
+			s.rooms[r.ID] = s.locations[h.ID]
+		}
+	}
+	for _, h := range l.devices {
+		if at := s.locations[h.Location]; at != nil {
+			st := l.states[h.ID]
+			d := &device{home: h, at: at, state: st.Attributes, seq: st.Seq, lastReport: h.Created}
+			for _, a := range st.Attributes {
+				if a.Time.After(d.lastReport) {
+					d.lastReport = a.Time
+				}
+			}
+			s.devices[h.ID], at.devices[h.ID] = d, d
+		}
+	}
+	for _, in := range l.installed {
+		if s.locations[in.Location] == nil {
+			continue
+		}
+		s.installed[in.ID] = &installed{app: in}
+		if in.Status == apps.Installing {
+			unfinished = append(unfinished, in.ID)
+		}
+		if position, ok := l.cursors[in.ID]; ok {
+			s.delivery.Restore(in.ID, in.Location, position)
+		}
+	}
+	for _, sub := range l.subscriptions { // in the order in which they were written
+		in := s.installed[sub.InstalledApp]
+		if in == nil {
+			continue
+		}
+		in.subscriptions = append(in.subscriptions, sub)
+		s.index.Add(sub)
+		if sub.Until > 0 {
+			s.tombstones[sub] = struct{}{}
+		}
+	}
+	return unfinished
+}

@@ -1,0 +1,89 @@
+package hark
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"hark/internal/engine"
+	"hark/internal/lifecycle"
+)
+
+// Config is every setting of a server. Each field is a flag, an environment variable HARK_…
+// and a key of the YAML file, all of the same name; `hark config` prints them with the
+// values in force.
+type Config struct {
+	Listen         string        `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8080"`
+	Data           string        `help:"Directory that keeps everything. hark dev without it forgets all when it stops." type:"path"`
+	PublicURL      string        `help:"Where apps reach this server, as they see it; goes into confirmation URLs. Default: http:// and the address listened on." placeholder:"URL"`
+	TrustForwarded bool          `help:"Believe X-Forwarded-Proto and X-Forwarded-Host. Only behind a proxy that sets them."`
+	AutoConfirm    string        `help:"Which targets need no confirmation: none, loopback or any. Default: loopback for hark dev, none for hark serve." enum:",none,loopback,any" default:"" placeholder:"POLICY"`
+	Retention      time.Duration `help:"How long events are kept for apps that are behind, and for history; 0 is for ever." default:"168h"`
+	RetentionBytes int64         `help:"How many bytes of events are kept at most; 0 is no limit." default:"0" placeholder:"BYTES"`
+	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
+	NATS           NATS          `embed:"" prefix:"nats-"`
+}
+
+// NATS says which existing NATS server or cluster to use instead of the embedded engine.
+type NATS struct {
+	URL      string `help:"Existing NATS servers with JetStream, nats://host:port, several joined by commas. Default: the embedded engine." placeholder:"URL"`
+	Creds    string `help:"File with NATS user credentials." type:"path" placeholder:"FILE"`
+	CA       string `help:"File with the certificate authority of the NATS servers." type:"path" placeholder:"FILE"`
+	Cert     string `help:"File with the certificate that hark shows to the NATS servers." type:"path" placeholder:"FILE"`
+	Key      string `help:"File with the key of that certificate." type:"path" placeholder:"FILE"`
+	Replicas int    `help:"Copies that the cluster keeps of everything." default:"1"`
+}
+
+func (c Config) engine() engine.Config {
+	return engine.Config{Dir: c.Data, URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas}
+}
+
+// validate reports settings that cannot be, with what would be right.
+func (c Config) validate() error {
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("--public-url %q is not a URL such as https://hark.example.org", c.PublicURL)
+		}
+	}
+	if c.Retention < 0 || c.Retention > 0 && c.Retention < time.Minute {
+		return fmt.Errorf("--retention %v is too short; it is 0 or at least 1m", c.Retention)
+	}
+	if (c.NATS.Cert == "") != (c.NATS.Key == "") {
+		return fmt.Errorf("--nats-cert and --nats-key go together")
+	}
+	if c.NATS.Replicas < 1 || c.NATS.Replicas > 5 {
+		return fmt.Errorf("--nats-replicas %d is not 1 to 5", c.NATS.Replicas)
+	}
+	if c.NATS.URL == "" && c.NATS.Replicas > 1 {
+		return fmt.Errorf("--nats-replicas %d needs --nats-url: the embedded engine is one server and keeps one copy", c.NATS.Replicas)
+	}
+	return nil
+}
+
+// Logger returns the logger that the configuration describes.
+func (c Config) Logger(w interface{ Write([]byte) (int, error) }) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(strings.ToUpper(c.LogLevel))); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// autoConfirm returns the policy, or otherwise when none is set.
+func (c Config) autoConfirm(otherwise string) string {
+	if c.AutoConfirm != "" {
+		return c.AutoConfirm
+	}
+	if otherwise == "" {
+		return lifecycle.ConfirmNone
+	}
+	return otherwise
+}

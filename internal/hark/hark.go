@@ -1,0 +1,223 @@
+// Package hark is the whole program as a value: it builds every part, in order, and owns
+// every lifetime. A process can hold two.
+package hark
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"hark/internal/appcall"
+	"hark/internal/directory"
+	"hark/internal/engine"
+	"hark/internal/httpapi"
+	"hark/internal/journal"
+	"hark/internal/lifecycle"
+	"hark/internal/shard"
+)
+
+// Server is a running hark.
+type Server struct {
+	log       *slog.Logger
+	baseURL   string
+	listener  net.Listener
+	control   net.Listener // nil without a data directory
+	engine    *engine.Engine
+	directory *directory.Directory
+	shard     *shard.Shard
+	lifecycle *lifecycle.Manager
+	handler   *httpapi.API
+	undo      []func(context.Context) // in the order of building
+}
+
+// drainTimeout bounds how long deliveries under way may take when the server stops. An app
+// has ten seconds to answer.
+const drainTimeout = 12 * time.Second
+
+// New builds a server that listens but does not answer yet: [Server.Run] does. With demo,
+// an empty server gets a home.
+func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (s *Server, err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s = &Server{log: log}
+	defer func() {
+		if err != nil {
+			s.close(ctx)
+		}
+	}()
+	if err := s.occupy(cfg.Data); err != nil {
+		return nil, err
+	}
+	if s.listener, err = listen(cfg.Listen); err != nil {
+		return nil, err
+	}
+	s.later(func(context.Context) { s.listener.Close() })
+	s.baseURL = cfg.PublicURL
+	if s.baseURL == "" {
+		s.baseURL = "http://" + s.listener.Addr().String()
+	}
+	if s.engine, err = engine.Open(ctx, cfg.engine(), log); err != nil {
+		return nil, err
+	}
+	s.later(func(context.Context) { s.engine.Close() })
+	if s.directory, err = directory.Open(ctx, s.engine, log); err != nil {
+		return nil, err
+	}
+	s.later(func(context.Context) { s.directory.Close() })
+	caller := appcall.New(s.directory.Key)
+	s.later(func(context.Context) { caller.Close() })
+	s.shard, err = shard.Open(ctx, s.engine, shard.Config{Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}}, s.directory, caller, log)
+	if err != nil {
+		return nil, err
+	}
+	s.later(s.shard.Close)
+	policy := ""
+	if demo {
+		policy = lifecycle.ConfirmLoopback
+	}
+	s.lifecycle = lifecycle.New(ctx, log, s.directory, s.shard, caller, s.baseURL, cfg.autoConfirm(policy))
+	s.later(func(context.Context) { s.lifecycle.Close() })
+	s.handler = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, Ready: s.Err})
+	if demo {
+		if err := s.furnish(ctx); err != nil {
+			return nil, fmt.Errorf("furnish the demo home: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) later(undo func(context.Context)) { s.undo = append(s.undo, undo) }
+
+// close undoes what was built, last first.
+func (s *Server) close(ctx context.Context) {
+	for _, undo := range slices.Backward(s.undo) {
+		undo(ctx)
+	}
+	s.undo = nil
+}
+
+// lockName is the file in a data directory that says that a hark uses it.
+const lockName = "lock"
+
+// occupy makes the data directory this server's alone, and opens its control socket.
+func (s *Server) occupy(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	unlock, err := Lock(dir)
+	if err != nil {
+		return err
+	}
+	s.later(func(context.Context) { unlock() })
+	path := ControlSocket(dir)
+	os.Remove(path) //nolint:errcheck // one is left only by a server that was killed
+	if s.control, err = net.Listen("unix", path); err != nil {
+		s.log.Warn("no control socket, so `hark token` works only while this server is stopped", "err", err)
+		return nil
+	}
+	s.later(func(context.Context) { s.control.Close() })
+	return os.Chmod(path, 0o600)
+}
+
+// ErrInUse says that another hark uses the data directory.
+var ErrInUse = errors.New("another hark uses it")
+
+// Lock makes the data directory the caller's alone until unlock is called, creating it if
+// need be.
+func Lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	lock := flock.New(filepath.Join(dir, lockName))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be written: %w", dir, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("data directory %s: %w; stop it first, or give this one another --data", dir, ErrInUse)
+	}
+	return func() { lock.Unlock() }, nil //nolint:errcheck // the process ends
+}
+
+// ControlSocket returns the path of the socket by which the data directory's owner controls
+// the server that uses it.
+func ControlSocket(dir string) string { return filepath.Join(dir, "control.sock") }
+
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use by another program; choose another address with --listen, port 0 takes a free one", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// BaseURL returns where the server is reached.
+func (s *Server) BaseURL() string { return s.baseURL }
+
+// Err returns why the server cannot do its work, nil while it can.
+func (s *Server) Err() error {
+	if !s.engine.Connected() {
+		return errors.New("the engine cannot be reached")
+	}
+	return errors.Join(s.shard.Err(), s.directory.Err())
+}
+
+// Run answers requests until ctx ends or the server can work no more, then lets requests and
+// deliveries under way end, makes durable where everything stands, and closes.
+func (s *Server) Run(ctx context.Context) error {
+	background := context.WithoutCancel(ctx)
+	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	ended := make(chan error, 2)
+	go func() { ended <- server.Serve(s.listener) }()
+	owner := &http.Server{Handler: s.handler.AsOwner(), ReadHeaderTimeout: 10 * time.Second}
+	if s.control != nil {
+		go func() { ended <- owner.Serve(s.control) }()
+	}
+	err := s.watch(ctx, ended)
+	s.log.Info("stopping: requests and deliveries under way end first")
+	draining, cancel := context.WithTimeout(background, drainTimeout)
+	defer cancel()
+	server.Shutdown(draining) //nolint:errcheck // what is still open then is closed with the process
+	owner.Shutdown(draining)  //nolint:errcheck // likewise
+	s.close(draining)
+	return err
+}
+
+// watch returns when it is time to stop, with the reason if that is a fault.
+func (s *Server) watch(ctx context.Context, ended <-chan error) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	hourly := time.NewTicker(time.Hour)
+	defer hourly.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			return fmt.Errorf("answer requests: %w", err)
+		case <-tick.C:
+			if err := errors.Join(s.shard.Err(), s.directory.Err()); err != nil {
+				return fmt.Errorf("this server can take no more events: %w", err)
+			}
+		case <-hourly.C:
+			if err := s.directory.ForgetExpired(ctx, time.Now()); err != nil {
+				s.log.Error("expired tokens could not be deleted", "err", err)
+			}
+		}
+	}
+}

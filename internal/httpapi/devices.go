@@ -1,0 +1,627 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"hark/internal/capability"
+	"hark/internal/home"
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/shard"
+)
+
+type profileRef struct {
+	ID string `json:"id"`
+}
+
+type appBlock struct {
+	InstalledAppID id.InstalledApp `json:"installedAppId"`
+	ExternalID     string          `json:"externalId"`
+	Profile        profileRef      `json:"profile"`
+}
+
+type virtualBlock struct {
+	Name            string `json:"name"`
+	ExecutingLocal  bool   `json:"executingLocally"`
+	DriverID        string `json:"driverId,omitempty"`
+	ProvisionState  string `json:"provisioningState,omitempty"`
+	HubID           string `json:"hubId,omitempty"`
+	NetworkSecurity string `json:"networkSecurityLevel,omitempty"`
+}
+
+type healthView struct {
+	DeviceID    id.Device `json:"deviceId,omitzero"`
+	State       string    `json:"state"`
+	LastUpdated time.Time `json:"lastUpdatedDate"`
+}
+
+type componentView struct {
+	home.Component
+	Status statusView `json:"status,omitempty"`
+}
+
+// deviceView is a device as the API shows it (reference 7.1).
+type deviceView struct {
+	DeviceID         id.Device       `json:"deviceId"`
+	Name             string          `json:"name"`
+	Label            string          `json:"label"`
+	ManufacturerName string          `json:"manufacturerName"`
+	PresentationID   string          `json:"presentationId"`
+	ManufacturerCode string          `json:"deviceManufacturerCode"`
+	LocationID       id.Location     `json:"locationId"`
+	OwnerID          string          `json:"ownerId"`
+	RoomID           id.Room         `json:"roomId,omitzero"`
+	Components       []componentView `json:"components"`
+	CreateTime       time.Time       `json:"createTime"`
+	Profile          *profileRef     `json:"profile,omitempty"`
+	Virtual          *virtualBlock   `json:"virtual,omitempty"`
+	App              *appBlock       `json:"app,omitempty"`
+	Type             string          `json:"type"`
+	RestrictionTier  int             `json:"restrictionTier"`
+	Allowed          []string        `json:"allowed"`
+	ExecutionContext string          `json:"executionContext"`
+	RelationshipType []struct{}      `json:"relationships"`
+	HealthState      *healthView     `json:"healthState,omitempty"`
+}
+
+func (c *call) viewDevice(d *home.Device) deviceView {
+	v := deviceView{
+		DeviceID: d.ID, Name: d.Name, Label: d.Label, ManufacturerName: d.Manufacturer, PresentationID: d.Presentation,
+		LocationID: d.Location, OwnerID: c.directory.Account().String(), RoomID: d.Room, CreateTime: d.Created, Type: d.Type,
+		Allowed: []string{}, ExecutionContext: "CLOUD", RelationshipType: []struct{}{},
+	}
+	for _, component := range d.Components {
+		v.Components = append(v.Components, componentView{Component: component})
+	}
+	if !d.Profile.IsZero() {
+		v.Profile = &profileRef{d.Profile.String()}
+	}
+	switch d.Type {
+	case home.Virtual:
+		v.Virtual = &virtualBlock{Name: d.Name}
+	case home.EndpointApp:
+		v.App = &appBlock{d.Owner, d.ExternalID, profileRef{d.Profile.String()}}
+	}
+	return v
+}
+
+// attributeView is an attribute's last report.
+type attributeView struct {
+	Value     capability.Value `json:"value"`
+	Unit      string           `json:"unit,omitempty"`
+	Data      capability.Value `json:"data,omitzero"`
+	Timestamp *time.Time       `json:"timestamp,omitempty"`
+}
+
+// statusView maps capability and attribute to the last report.
+type statusView map[string]map[string]attributeView
+
+// viewStatus returns each component's status: every attribute of its capabilities, with a
+// null value while the device has not reported it.
+func (c *call) viewStatus(d *home.Device, state []home.Attribute) map[string]statusView {
+	components := map[string]statusView{}
+	for _, component := range d.Components {
+		status := statusView{}
+		for _, ref := range component.Capabilities {
+			status[ref.ID] = map[string]attributeView{}
+			if definition, ok := c.directory.Capabilities.Capability(ref.ID); ok {
+				for name := range definition.Attributes {
+					status[ref.ID][name] = attributeView{}
+				}
+			}
+		}
+		components[component.ID] = status
+	}
+	for _, a := range state {
+		if of := components[a.Component][a.Capability]; of != nil {
+			of[a.Attribute] = attributeView{a.Value, a.Unit, a.Data, &a.Time}
+		}
+	}
+	return components
+}
+
+// status returns the device in the path and its components' status.
+func (c *call) status() (*home.Device, map[string]statusView, error) {
+	d, err := c.device("r")
+	if err != nil {
+		return nil, nil, err
+	}
+	state, _, err := c.shard.State(c.principal, d.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, c.viewStatus(d, state), nil
+}
+
+func (c *call) device(verb string) (*home.Device, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	return c.shard.Device(c.principal, device, verb)
+}
+
+func (c *call) listDevices() (any, error) {
+	return c.devices(func(*home.Device) bool { return true })
+}
+
+// devices answers the devices that keep and the request's filters accept.
+func (c *call) devices(keep func(*home.Device) bool) (any, error) {
+	capabilities, locations, ids, types := c.list("capability"), c.list("locationId"), c.list("deviceId"), c.list("type")
+	installed, anyOf := c.query().Get("installedAppId"), c.query().Get("capabilitiesMode") == "or"
+	list := c.shard.Devices(c.principal, func(d *home.Device) bool {
+		all, some := true, len(capabilities) == 0
+		for _, want := range capabilities {
+			has := d.HasCapability(want)
+			all, some = all && has, some || has
+		}
+		return keep(d) && (all || anyOf && some) && wanted(locations, d.Location.String()) && wanted(ids, d.ID.String()) && wanted(types, d.Type) &&
+			(installed == "" || d.Owner.String() == installed)
+	})
+	withStatus, withHealth := c.query().Get("includeStatus") == "true", c.query().Get("includeHealth") == "true"
+	return paged(c, list, func(d *home.Device) any {
+		v := c.viewDevice(d)
+		if !withStatus && !withHealth {
+			return v
+		}
+		state, last, err := c.shard.State(c.principal, d.ID)
+		if err != nil { // it was deleted between
+			return v
+		}
+		if withHealth {
+			v.HealthState = &healthView{State: "ONLINE", LastUpdated: last}
+		}
+		if withStatus {
+			status := c.viewStatus(d, state)
+			for i := range v.Components {
+				v.Components[i].Status = status[v.Components[i].ID]
+			}
+		}
+		return v
+	})
+}
+
+func (c *call) getDevice() (any, error) {
+	d, err := c.device("r")
+	if err != nil {
+		return nil, err
+	}
+	return c.viewDevice(d), nil
+}
+
+func (c *call) updateDevice() (any, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Label  *string  `json:"label"`
+		RoomID *id.Room `json:"roomId"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	d, err := c.shard.UpdateDevice(c.Context(), c.principal, device, func(d *home.Device) error {
+		if body.Label != nil {
+			d.Label = *body.Label
+		}
+		if body.RoomID != nil {
+			d.Room = *body.RoomID
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.viewDevice(d), nil
+}
+
+func (c *call) deleteDevice() (any, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	return nothing{}, c.shard.DeleteDevice(c.Context(), c.principal, device)
+}
+
+// createDevice makes a device that belongs to an installed app (reference 7.1).
+func (c *call) createDevice() (any, error) {
+	var body struct {
+		Label      string      `json:"label"`
+		LocationID id.Location `json:"locationId"`
+		RoomID     id.Room     `json:"roomId"`
+		App        struct {
+			ProfileID      id.Profile      `json:"profileId"`
+			InstalledAppID id.InstalledApp `json:"installedAppId"`
+			ExternalID     string          `json:"externalId"`
+		} `json:"app"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if len(body.App.ExternalID) > 64 {
+		return nil, problem.Field("app.externalId", "SizeError", "has %d characters, the maximum is 64", len(body.App.ExternalID))
+	}
+	if _, err := c.shard.FindInstalled(c.principal, body.App.InstalledAppID, "w"); err != nil {
+		return nil, err
+	}
+	reader := c.principal
+	if reader.IsApp() {
+		reader.Scopes = append(slices.Clone(reader.Scopes), "r:deviceprofiles") // an app installs devices of any profile
+	}
+	profile, err := c.directory.Profile(reader, body.App.ProfileID)
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.shard.CreateDevice(c.Context(), c.principal, home.Device{
+		Name: profile.Name, Label: cmp.Or(body.Label, profile.Name), Type: home.EndpointApp, Location: body.LocationID, Room: body.RoomID,
+		Manufacturer: "hark", Presentation: profile.ID.String(), Profile: profile.ID, Components: profile.Components,
+		Owner: body.App.InstalledAppID, ExternalID: body.App.ExternalID,
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.viewDevice(d), nil
+}
+
+func (c *call) deviceStatus() (any, error) {
+	_, components, err := c.status()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"components": components}, nil
+}
+
+func (c *call) componentStatus() (any, error) {
+	d, components, err := c.status()
+	if err != nil {
+		return nil, err
+	}
+	status, ok := components[c.PathValue("component")]
+	if !ok {
+		return nil, problem.New(problem.NotFound, "The device %s has no component %.60q.", d.Label, c.PathValue("component")).At("componentId")
+	}
+	return status, nil
+}
+
+func (c *call) capabilityStatus() (any, error) {
+	d, components, err := c.status()
+	if err != nil {
+		return nil, err
+	}
+	status, ok := components[c.PathValue("component")][c.PathValue("capability")]
+	if !ok {
+		return nil, problem.New(problem.NotFound, "The device %s has no capability %.140q in a component %.60q.", d.Label, c.PathValue("capability"), c.PathValue("component")).At("capabilityId")
+	}
+	return status, nil
+}
+
+func (c *call) deviceHealth() (any, error) {
+	d, err := c.device("r")
+	if err != nil {
+		return nil, err
+	}
+	_, last, err := c.shard.State(c.principal, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	return healthView{d.ID, "ONLINE", last}, nil
+}
+
+// maxCommands and maxDeviceEvents bound one request (reference 8).
+const (
+	maxCommands     = 10
+	maxDeviceEvents = 50
+)
+
+type commandBody struct {
+	Component   string             `json:"component"`
+	ComponentID string             `json:"componentId"` // what some clients call it
+	Capability  string             `json:"capability"`
+	Command     string             `json:"command"`
+	Arguments   []capability.Value `json:"arguments"`
+}
+
+// executeCommands takes {"commands": [...]} and, as some clients send it, a bare array.
+func (c *call) executeCommands() (any, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.bytes(maxBody)
+	if err != nil {
+		return nil, err
+	}
+	var list []commandBody
+	if trimmed := bytes.TrimSpace(b); len(trimmed) > 0 && trimmed[0] == '[' {
+		err = decode(b, &list)
+	} else {
+		var body struct {
+			Commands []commandBody `json:"commands"`
+		}
+		err = decode(b, &body)
+		list = body.Commands
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 || len(list) > maxCommands {
+		return nil, problem.Field("commands", "SizeError", "has %d entries; a request has 1 to %d", len(list), maxCommands)
+	}
+	commands := make([]shard.Command, len(list))
+	for i, l := range list {
+		commands[i] = shard.Command{Component: cmp.Or(l.Component, l.ComponentID), Capability: l.Capability, Command: l.Command, Arguments: l.Arguments}
+	}
+	results, err := c.shard.Execute(c.Context(), c.principal, device, commands)
+	return map[string]any{"results": results}, err
+}
+
+// eventBody is a report as requests bring it.
+type eventBody struct {
+	DeviceID    id.Device        `json:"deviceId"`
+	Component   string           `json:"component"`
+	ComponentID string           `json:"componentId"`
+	Capability  string           `json:"capability"`
+	Attribute   string           `json:"attribute"`
+	Value       capability.Value `json:"value"`
+	Unit        string           `json:"unit"`
+	Data        capability.Value `json:"data"`
+	Timestamp   time.Time        `json:"timestamp"`
+	StateChange *bool            `json:"stateChange"`
+}
+
+func (e *eventBody) report() shard.Report {
+	return shard.Report{Device: e.DeviceID, Component: cmp.Or(e.Component, e.ComponentID), Capability: e.Capability, Attribute: e.Attribute,
+		Value: e.Value, Unit: e.Unit, Data: e.Data, Time: e.Timestamp, StateChange: e.StateChange}
+}
+
+// reported reads deviceEvents and journals them all, or none when one is bad.
+func (c *call) reported() ([]shard.Outcome, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		DeviceEvents []eventBody `json:"deviceEvents"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if len(body.DeviceEvents) == 0 || len(body.DeviceEvents) > maxDeviceEvents {
+		return nil, problem.Field("deviceEvents", "SizeError", "has %d entries; a request has 1 to %d, and POST /hark/v1/events takes more", len(body.DeviceEvents), maxDeviceEvents)
+	}
+	reports := make([]shard.Report, len(body.DeviceEvents))
+	for i := range body.DeviceEvents {
+		reports[i] = body.DeviceEvents[i].report()
+		reports[i].Device = device
+	}
+	return c.shard.Report(c.Context(), c.principal, reports, true)
+}
+
+func (c *call) deviceEvents() (any, error) {
+	_, err := c.reported()
+	return nothing{}, err
+}
+
+func (c *call) virtualDeviceEvents() (any, error) {
+	outcomes, err := c.reported()
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]bool, len(outcomes))
+	for i, o := range outcomes {
+		changes[i] = o.Event.Device.StateChange
+	}
+	return map[string]any{"stateChanges": changes}, nil
+}
+
+func (c *call) listVirtualDevices() (any, error) {
+	return c.devices(func(d *home.Device) bool { return d.Type == home.Virtual })
+}
+
+// virtualBody is a request for a virtual device (reference 7.2). The owner is a location;
+// a USER owns through the oldest location.
+type virtualBody struct {
+	Name  string `json:"name"`
+	Owner struct {
+		OwnerType string `json:"ownerType"`
+		OwnerID   string `json:"ownerId"`
+	} `json:"owner"`
+	RoomID          id.Room       `json:"roomId"`
+	Prototype       string        `json:"prototype"`
+	DeviceProfileID id.Profile    `json:"deviceProfileId"`
+	DeviceProfile   *home.Profile `json:"deviceProfile"`
+}
+
+func (c *call) ownerLocation(b *virtualBody) (id.Location, error) {
+	if b.Owner.OwnerType != "USER" {
+		at, err := id.Parse[id.Location](b.Owner.OwnerID)
+		if err != nil {
+			return at, problem.Field("owner.ownerId", "PatternError", "%v", err)
+		}
+		return at, nil
+	}
+	locations := c.shard.Locations(c.principal)
+	if len(locations) == 0 {
+		return id.Location{}, problem.Field("owner", "ConstraintViolationError", "there is no location yet; POST /locations makes one")
+	}
+	return locations[0].ID, nil
+}
+
+func (c *call) createStandardDevice() (any, error) {
+	var body virtualBody
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	name := cmp.Or(body.Prototype, home.DefaultPrototype)
+	prototype, ok := home.FindPrototype(name)
+	if !ok {
+		return nil, problem.Field("prototype", "PatternError", "%.60q is not one of %v", name, home.PrototypeNames())
+	}
+	at, err := c.ownerLocation(&body)
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.shard.CreateDevice(c.Context(), c.principal, home.Device{
+		Name: cmp.Or(body.Name, name), Label: cmp.Or(body.Name, name), Type: home.Virtual, Location: at, Room: body.RoomID,
+		Manufacturer: "hark", Presentation: name, Components: prototype.Components(),
+	}, prototype.State())
+	if err != nil {
+		return nil, err
+	}
+	return c.viewDevice(d), nil
+}
+
+func (c *call) createVirtualDevice() (any, error) {
+	var body virtualBody
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	profile := body.DeviceProfile
+	switch {
+	case profile != nil:
+		if err := c.directory.CheckComponents(profile.Components); err != nil {
+			return nil, err
+		}
+	case !body.DeviceProfileID.IsZero():
+		var err error
+		if profile, err = c.directory.Profile(c.principal, body.DeviceProfileID); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, problem.Field("deviceProfileId", "NotNullError", "is missing, and so is deviceProfile; POST /virtualdevices/prototypes makes a device of a standard kind")
+	}
+	at, err := c.ownerLocation(&body)
+	if err != nil {
+		return nil, err
+	}
+	name := cmp.Or(body.Name, profile.Name, "Virtual device")
+	d, err := c.shard.CreateDevice(c.Context(), c.principal, home.Device{
+		Name: name, Label: name, Type: home.Virtual, Location: at, Room: body.RoomID,
+		Manufacturer: "hark", Presentation: cmp.Or(profile.Name, name), Profile: profile.ID, Components: profile.Components,
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.viewDevice(d), nil
+}
+
+func (c *call) listProfiles() (any, error) {
+	list, err := c.directory.Profiles(c.principal)
+	if err != nil {
+		return nil, err
+	}
+	return paged(c, list, func(p *home.Profile) any { return p })
+}
+
+func (c *call) createProfile() (any, error) {
+	var body home.Profile
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	return c.directory.CreateProfile(c.Context(), c.principal, &body)
+}
+
+func (c *call) getProfile() (any, error) {
+	profile, err := pathID[id.Profile](c, "profile")
+	if err != nil {
+		return nil, err
+	}
+	return c.directory.Profile(c.principal, profile)
+}
+
+func (c *call) deleteProfile() (any, error) {
+	profile, err := pathID[id.Profile](c, "profile")
+	if err != nil {
+		return nil, err
+	}
+	return nothing{}, c.directory.DeleteProfile(c.Context(), c.principal, profile)
+}
+
+// bulkLine is one line of a bulk answer.
+type bulkLine struct {
+	Line        int       `json:"line"`
+	EventID     *id.Event `json:"eventId,omitempty"`
+	StateChange *bool     `json:"stateChange,omitempty"`
+	Error       any       `json:"error,omitempty"`
+}
+
+type bulkAnswer struct {
+	Accepted int        `json:"accepted"`
+	Rejected int        `json:"rejected"`
+	Results  []bulkLine `json:"results"`
+}
+
+// bulkEvents takes one JSON event, or NDJSON of many, for any devices. All that are accepted
+// are durable when it answers; each bad one is reported by its line and harms no other.
+func (c *call) bulkEvents() (any, error) {
+	b, err := c.bytes(maxBulk)
+	if err != nil {
+		return nil, err
+	}
+	lines, numbers := splitEvents(b)
+	if len(lines) == 0 {
+		return nil, problem.New(problem.Invalid, "The body is empty; it has one JSON event, or one on each line.")
+	}
+	answer := bulkAnswer{Results: make([]bulkLine, len(lines))}
+	var reports []shard.Report
+	var places []int // of the reports in the answer
+	for i, line := range lines {
+		answer.Results[i].Line = numbers[i]
+		var e eventBody
+		if err := decode(line, &e); err != nil {
+			if len(lines) == 1 {
+				return nil, err
+			}
+			_, answer.Results[i].Error = describe(err)
+			continue
+		}
+		reports = append(reports, e.report())
+		places = append(places, i)
+	}
+	outcomes, err := c.shard.Report(c.Context(), c.principal, reports, false)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range outcomes {
+		line := &answer.Results[places[i]]
+		if o.Err != nil {
+			if len(lines) == 1 {
+				return nil, o.Err
+			}
+			_, line.Error = describe(o.Err)
+			continue
+		}
+		line.EventID, line.StateChange = &o.Event.ID, &o.Event.Device.StateChange
+		answer.Accepted++
+	}
+	answer.Rejected = len(lines) - answer.Accepted
+	return answer, nil
+}
+
+// splitEvents returns the JSON texts in the body and a number for each: the whole body when
+// it is one value, an array's items, else its lines.
+func splitEvents(b []byte) (texts [][]byte, numbers []int) {
+	n := 0
+	var items []json.RawMessage
+	if trimmed := bytes.TrimSpace(b); json.Unmarshal(trimmed, &items) == nil {
+		for _, item := range items {
+			n++
+			texts, numbers = append(texts, item), append(numbers, n)
+		}
+		return texts, numbers
+	} else if json.Valid(trimmed) {
+		return [][]byte{trimmed}, []int{1}
+	}
+	for line := range bytes.Lines(b) {
+		n++
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			texts, numbers = append(texts, line), append(numbers, n)
+		}
+	}
+	return texts, numbers
+}

@@ -1,0 +1,103 @@
+package httpapi
+
+import (
+	"time"
+
+	"hark/internal/delivery"
+	"hark/internal/directory"
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/scope"
+)
+
+func (c *call) healthz() (any, error) { return map[string]string{"status": "ok"}, nil }
+
+// readyz is red when the server cannot take or deliver events.
+func (c *call) readyz() (any, error) {
+	if err := c.ready(); err != nil {
+		return nil, problem.New(problem.Unavailable, "hark is not ready: %v.", err)
+	}
+	return map[string]string{"status": "ready"}, nil
+}
+
+// deliveryView is where an installed app's deliveries stand.
+type deliveryView struct {
+	InstalledAppID id.InstalledApp `json:"installedAppId"`
+	TargetURL      string          `json:"targetUrl"`
+	TargetStatus   string          `json:"targetStatus"`
+	HeldBecause    string          `json:"heldBecause,omitempty"`
+	delivery.Status
+}
+
+func (c *call) deliveryStatus() (any, error) {
+	in, err := c.findInstalled("r")
+	if err != nil {
+		return nil, err
+	}
+	v := deliveryView{InstalledAppID: in.ID, Status: c.shard.Delivery().Status(in.ID, in.Location)}
+	if a, ok := c.directory.App(in.App); ok {
+		v.TargetURL, v.TargetStatus = a.TargetURL, a.TargetStatus
+		if err := a.Deliverable(); err != nil {
+			v.HeldBecause = err.Error()
+		}
+	}
+	return v, nil
+}
+
+type tokenView struct {
+	ID      id.Token  `json:"id"`
+	Name    string    `json:"name"`
+	Scopes  scope.Set `json:"scopes"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"`
+	Token   string    `json:"token,omitempty"` // only when it is made
+}
+
+func viewToken(t *directory.Token) any {
+	return tokenView{ID: t.ID, Name: t.Name, Scopes: t.Scopes, Created: t.Created, Expires: t.Expires}
+}
+
+func (c *call) listTokens() (any, error) {
+	list, err := c.directory.Personals(c.principal)
+	if err != nil {
+		return nil, err
+	}
+	return paged(c, list, viewToken)
+}
+
+func (c *call) createToken() (any, error) {
+	var body struct {
+		Name      string   `json:"name"`
+		Scopes    []string `json:"scopes"`
+		ExpiresIn int64    `json:"expiresIn"` // seconds; 0 never
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if err := c.principal.Require("w:hark"); err != nil {
+		return nil, err
+	}
+	scopes, err := scope.ParseSet(body.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	const century = 100 * 365 * 24 * 3600
+	if body.ExpiresIn < 0 || body.ExpiresIn > century {
+		return nil, problem.Field("expiresIn", "SizeError", "is %d; it is a number of seconds, at most a hundred years, and 0 is for ever", body.ExpiresIn)
+	}
+	token, t, err := c.directory.CreatePersonal(c.Context(), c.principal, body.Name, scopes, time.Duration(body.ExpiresIn)*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	v := viewToken(t).(tokenView)
+	v.Token = token
+	return v, nil
+}
+
+func (c *call) revokeToken() (any, error) {
+	token, err := pathID[id.Token](c, "token")
+	if err != nil {
+		return nil, err
+	}
+	return nothing{}, c.directory.Revoke(c.Context(), c.principal, token)
+}

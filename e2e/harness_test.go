@@ -52,6 +52,7 @@ type hark struct {
 	t       *testing.T
 	process *exec.Cmd
 	log     *bytes.Buffer
+	started time.Time
 }
 
 // start runs hark dev with the arguments and waits until it answers.
@@ -62,7 +63,7 @@ func start(t *testing.T, args ...string) *hark {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "ready.json")
-	h := &hark{t: t, log: new(bytes.Buffer)}
+	h := &hark{t: t, log: new(bytes.Buffer), started: time.Now()}
 	h.process = exec.Command(path, append([]string{"dev", "--ready-file", file}, args...)...)
 	h.process.Stderr = h.log
 	if err := h.process.Start(); err != nil {
@@ -118,21 +119,26 @@ func (h *hark) try(method, path string, body any) (status int, content []byte) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	r, err := http.NewRequest(method, h.BaseURL+path, bytes.NewReader(b))
+	status, content, err = request(method, h.BaseURL+path, h.Token, b)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+h.Token)
+	return status, content
+}
+
+func request(method, url, token string, body []byte) (status int, content []byte, err error) {
+	r, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		h.t.Fatal(err)
+		return 0, nil, err
 	}
 	defer response.Body.Close()
 	content, err = io.ReadAll(response.Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return response.StatusCode, content
+	return response.StatusCode, content, err
 }
 
 // device returns the id of the device with the label.

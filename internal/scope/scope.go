@@ -99,15 +99,15 @@ func (set Set) Covers(need Scope) bool {
 // Offers reports whether an app that registered the set may be granted s: it is covered,
 // or the set holds its "$" form.
 func (set Set) Offers(s Scope) bool {
-	if set.Covers(s) {
+	if set.Covers(s) || slices.Contains(set, s) {
 		return true
 	}
 	parts := strings.Split(string(s), ":")
-	if len(parts) < 3 {
-		return slices.Contains(set, s)
+	if len(parts) < 3 || parts[2] == "*" {
+		return false
 	}
 	parts[2] = "$"
-	return slices.Contains(set, Scope(strings.Join(parts, ":"))) || slices.Contains(set, s)
+	return slices.Contains(set, Scope(strings.Join(parts, ":")))
 }
 
 // Strings returns the scopes as plain strings, never nil.

@@ -5,6 +5,7 @@ package id
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -57,7 +58,10 @@ func Shape[I ~[16]byte](u [16]byte) I {
 }
 
 // Parse reads the dashed form or the 32 bare hex digits, in either case.
-func Parse[I ~[16]byte](s string) (I, error) {
+func Parse[I interface {
+	~[16]byte
+	comparable
+}](s string) (I, error) {
 	var zero, u I
 	text := []byte(s)
 	switch {
@@ -69,6 +73,9 @@ func Parse[I ~[16]byte](s string) (I, error) {
 	}
 	if _, err := hex.Decode(u[:], text); err != nil {
 		return zero, fmt.Errorf("%.60q is not a UUID (32 hex digits, with or without dashes)", s)
+	}
+	if u == zero {
+		return zero, errors.New("the UUID of all zeros names nothing")
 	}
 	return u, nil
 }

@@ -46,21 +46,26 @@ const drainTimeout = 12 * time.Second
 
 // New builds a server that listens but does not answer yet: [Server.Run] does. With demo,
 // an empty server gets a home.
-func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (s *Server, err error) {
+func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s = &Server{log: log}
-	defer func() {
-		if err != nil {
-			s.close(ctx)
-		}
-	}()
-	if err := s.occupy(cfg.Data); err != nil {
+	s := &Server{log: log}
+	if err := s.build(ctx, cfg, demo); err != nil {
+		s.close(ctx)
 		return nil, err
 	}
+	return s, nil
+}
+
+// build makes every part, in order, and registers how each is undone the moment it exists.
+func (s *Server) build(ctx context.Context, cfg Config, demo bool) (err error) {
+	log := s.log
+	if err := s.occupy(cfg.Data); err != nil {
+		return err
+	}
 	if s.listener, err = listen(cfg.Listen); err != nil {
-		return nil, err
+		return err
 	}
 	s.later(func(context.Context) { s.listener.Close() })
 	s.baseURL = cfg.PublicURL
@@ -68,18 +73,18 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (s *Serve
 		s.baseURL = "http://" + s.listener.Addr().String()
 	}
 	if s.engine, err = engine.Open(ctx, cfg.engine(), log); err != nil {
-		return nil, err
+		return err
 	}
 	s.later(func(context.Context) { s.engine.Close() })
 	if s.directory, err = directory.Open(ctx, s.engine, log); err != nil {
-		return nil, err
+		return err
 	}
 	s.later(func(context.Context) { s.directory.Close() })
 	caller := appcall.New(s.directory.Key)
 	s.later(func(context.Context) { caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}}, s.directory, caller, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.later(s.shard.Close)
 	policy := ""
@@ -91,10 +96,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (s *Serve
 	s.handler = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, Ready: s.Err})
 	if demo {
 		if err := s.furnish(ctx); err != nil {
-			return nil, fmt.Errorf("furnish the demo home: %w", err)
+			return fmt.Errorf("furnish the demo home: %w", err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func (s *Server) later(undo func(context.Context)) { s.undo = append(s.undo, undo) }

@@ -71,21 +71,25 @@ func canonicalise(v any, depth int) (any, error) {
 	case int:
 		return v, nil
 	case []any:
+		out := make([]any, len(v)) // what is passed in may be shared
 		for i := range v {
 			c, err := canonicalise(v[i], depth+1)
 			if err != nil {
 				return nil, err
 			}
-			v[i] = c
+			out[i] = c
 		}
+		return out, nil
 	case map[string]any: // encoding/json writes map keys sorted
+		out := make(map[string]any, len(v))
 		for k := range v {
 			c, err := canonicalise(v[k], depth+1)
 			if err != nil {
 				return nil, err
 			}
-			v[k] = c
+			out[k] = c
 		}
+		return out, nil
 	}
 	return v, nil
 }

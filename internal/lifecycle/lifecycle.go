@@ -202,8 +202,8 @@ func (m *Manager) prove(ctx context.Context, app *apps.App) (*apps.App, error) {
 	if m.autoConfirm == ConfirmAny || m.autoConfirm == ConfirmLoopback && onLoopback(app.TargetURL) {
 		return m.confirmed(ctx, app, "of the auto-confirm policy "+m.autoConfirm)
 	}
-	app, _ = m.directory.App(app.ID)
-	return app, nil
+	pending, _ := m.directory.App(app.ID)
+	return pending, nil
 }
 
 func onLoopback(target string) bool {

@@ -1,0 +1,142 @@
+package hark
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"hark/internal/apps"
+	"hark/internal/home"
+	"hark/internal/scope"
+	"hark/internal/subscription"
+)
+
+// benchServer is a hark with the demo home and a device to report with.
+func benchServer(b *testing.B) (s *Server, token, device string) {
+	b.Helper()
+	dir := b.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	s, err := New(ctx, Config{Listen: "127.0.0.1:0", Data: dir, NATS: NATS{Replicas: 1}}, slog.New(slog.DiscardHandler), true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	token, err = s.OwnerToken(ctx, dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b.Cleanup(func() { cancel(); <-ended })
+	for _, d := range s.shard.Devices(owner, func(d *home.Device) bool { return d.HasCapability("switchLevel") }) {
+		device = d.ID.String()
+	}
+	return s, token, device
+}
+
+func post(client *http.Client, url, token, body string) error {
+	r, err := http.NewRequest("POST", url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	content, _ := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", response.Status, content)
+	}
+	return nil
+}
+
+// BenchmarkSingleEvents reports one event a request from 256 clients, each acknowledged when
+// it is durable. Clients share the processor with the server.
+func BenchmarkSingleEvents(b *testing.B) {
+	s, token, device := benchServer(b)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	var n atomic.Int64
+	b.SetParallelism(128) // times GOMAXPROCS, which is 2 on the machine of docs/performance.md
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			body := fmt.Sprintf(`{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`, device, n.Add(1)%101)
+			if err := post(client, s.BaseURL()+"/hark/v1/events", token, body); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkBulkEvents reports 100 events a request from 8 clients.
+func BenchmarkBulkEvents(b *testing.B) {
+	s, token, device := benchServer(b)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	var body strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&body, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`+"\n", device, i)
+	}
+	b.SetParallelism(4)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := post(client, s.BaseURL()+"/hark/v1/events", token, body.String()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkDelivery measures from acknowledged events to signed POSTs answered by four apps,
+// beside the rate of signatures alone, which bounds it (see BenchmarkSign).
+func BenchmarkDelivery(b *testing.B) {
+	s, token, device := benchServer(b)
+	const receivers = 4
+	var got atomic.Int64
+	done := make(chan struct{})
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if got.Add(1) == int64(b.N*100*receivers) {
+			close(done)
+		}
+	}))
+	b.Cleanup(target.Close)
+	location, _ := s.Home()
+	for i := range receivers {
+		app, _, err := s.directory.CreateApp(b.Context(), owner, &apps.App{Name: fmt.Sprint("bench-", i), Type: apps.APIOnly, TargetURL: target.URL, TargetStatus: apps.Confirmed, SignatureType: apps.STPadlock})
+		if err != nil {
+			b.Fatal(err)
+		}
+		in, err := s.shard.Install(b.Context(), owner, apps.Installed{App: app.ID, Location: location.ID, Permissions: scope.Set{"r:devices:*"}})
+		if err == nil {
+			_, err = s.shard.FinishInstall(b.Context(), in.ID)
+		}
+		if err == nil {
+			draft, _ := subscription.ParseRequest(fmt.Appendf(nil, `{"sourceType":"DEVICE","device":{"deviceId":%q,"stateChangeOnly":false}}`, device))
+			_, err = s.shard.Subscribe(b.Context(), owner, in.ID, draft)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	var body strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&body, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`+"\n", device, i)
+	}
+	b.ResetTimer()
+	for range b.N {
+		if err := post(http.DefaultClient, s.BaseURL()+"/hark/v1/events", token, body.String()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-done
+	b.ReportMetric(100*receivers*float64(b.N)/b.Elapsed().Seconds(), "posts/s")
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"hark": main}) }
+
+// TestScripts runs what a user would type.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await": await,
+			"get":   getURL,
+		},
+	})
+}
+
+// await waits until a file exists: await FILE. It sets the variables that a ready file has.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil {
+			for _, name := range []string{"baseUrl", "token", "locationId"} {
+				if _, rest, ok := bytes.Cut(b, []byte(`"`+name+`":"`)); ok {
+					value, _, _ := bytes.Cut(rest, []byte(`"`))
+					ts.Setenv(name, string(value))
+				}
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not exist after 20 s", args[0])
+		}
+	}
+}
+
+// getURL prints what a path answers: get TOKEN URL. The token may be that of the last
+// command's output, "stdout".
+func getURL(ts *testscript.TestScript, neg bool, args []string) {
+	token := args[0]
+	if token == "stdout" {
+		token = strings.TrimSpace(ts.ReadFile("stdout"))
+	}
+	r, err := http.NewRequest("GET", args[1], nil)
+	ts.Check(err)
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if (response.StatusCode == http.StatusOK) == neg {
+		ts.Fatalf("%s: %s %s", args[1], response.Status, b)
+	}
+	fmt.Fprintf(ts.Stdout(), "%s\n", b)
+}

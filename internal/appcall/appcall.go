@@ -138,7 +138,7 @@ func cause(err error) error {
 		if inner == nil {
 			return err
 		}
-		if _, ok := err.(*net.OpError); ok { //nolint:errorlint // the loop unwraps by itself
+		if _, ok := err.(*net.OpError); ok { // the loop unwraps by itself
 			return err
 		}
 		err = inner

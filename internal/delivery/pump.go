@@ -182,7 +182,7 @@ func (d *Dispatcher) fail(c *cursor, err error) {
 		return
 	}
 	c.failure = err.Error()
-	if h, ok := err.(held); ok { //nolint:errorlint // made right here, never wrapped
+	if h, ok := err.(held); ok { // made right here, never wrapped
 		c.next = time.Time{}
 		d.log.Warn("events wait", "installedApp", c.app, "because", h.Error())
 		return

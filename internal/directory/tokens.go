@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -162,9 +163,7 @@ func (d *Directory) putTokens(ctx context.Context, tokens map[string]*Token) err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for h, t := range tokens {
-		d.tokens[h] = t
-	}
+	maps.Copy(d.tokens, tokens)
 	return nil
 }
 

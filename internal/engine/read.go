@@ -36,7 +36,7 @@ func (s *Stream) read(ctx context.Context, from uint64, filter string, limit int
 	if err != nil {
 		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
 	}
-	defer replies.Unsubscribe() //nolint:errcheck // only fails when the connection is gone
+	defer replies.Unsubscribe() // only fails when the connection is gone
 	if err := s.engine.conn.PublishRequest("$JS.API.DIRECT.GET."+s.cfg.Name, inbox, request); err != nil {
 		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
 	}

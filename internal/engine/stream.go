@@ -365,7 +365,7 @@ func (s *Stream) publishSingles(entries []Entry, last uint64) error {
 	if err != nil {
 		return err
 	}
-	defer replies.Unsubscribe() //nolint:errcheck // only fails when the connection is gone
+	defer replies.Unsubscribe() // only fails when the connection is gone
 	for i, e := range entries {
 		m := s.message(e)
 		m.Reply = inbox

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -165,13 +166,13 @@ func TestOneAppNeverDelaysAnother(t *testing.T) {
 		a.subscribe("DEVICE", object{"deviceId": light, "capability": "switchLevel", "stateChangeOnly": false})
 	}
 	const n = 400 // more than delivery queues in memory for one app
-	var lines string
+	var lines strings.Builder
 	var want []string
 	for v := range n {
-		lines += fmt.Sprintf(`{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`+"\n", light, v%101)
+		fmt.Fprintf(&lines, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`+"\n", light, v%101)
 		want = append(want, fmt.Sprint(v%101))
 	}
-	equal(t, "the accepted lines", get(h.ok("POST", "/hark/v1/events", lines), "accepted"), fmt.Sprint(n))
+	equal(t, "the accepted lines", get(h.ok("POST", "/hark/v1/events", lines.String()), "accepted"), fmt.Sprint(n))
 	if got := healthy.values(n); !slices.Equal(got, want) {
 		t.Errorf("the healthy app got %v", got)
 	}
@@ -251,7 +252,7 @@ func TestADeletedSubscriptionSeesWhatWasBefore(t *testing.T) {
 	a.subscribe("DEVICE", object{"deviceId": light, "capability": "switchLevel", "subscriptionName": "first"})
 	h.report(light, "switchLevel", "level", 3)
 	h.stop() // and all of this holds over a restart
-	h = run(t, dir)
+	run(t, dir)
 	for len(a.calls) > 0 {
 		<-a.calls
 	}

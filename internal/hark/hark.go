@@ -126,7 +126,7 @@ func (s *Server) occupy(dir string) error {
 	}
 	s.later(func(context.Context) { unlock() })
 	path := ControlSocket(dir)
-	os.Remove(path) //nolint:errcheck // one is left only by a server that was killed
+	os.Remove(path) // one is left only by a server that was killed
 	if s.control, err = net.Listen("unix", path); err != nil {
 		s.log.Warn("no control socket, so `hark token` works only while this server is stopped", "err", err)
 		return nil
@@ -152,7 +152,7 @@ func Lock(dir string) (unlock func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("data directory %s: %w; stop it first, or give this one another --data", dir, ErrInUse)
 	}
-	return func() { lock.Unlock() }, nil //nolint:errcheck // the process ends
+	return func() { lock.Unlock() }, nil // the process ends
 }
 
 // ControlSocket returns the path of the socket by which the data directory's owner controls
@@ -197,8 +197,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("stopping: requests and deliveries under way end first")
 	draining, cancel := context.WithTimeout(background, drainTimeout)
 	defer cancel()
-	server.Shutdown(draining) //nolint:errcheck // what is still open then is closed with the process
-	owner.Shutdown(draining)  //nolint:errcheck // likewise
+	server.Shutdown(draining) // what is still open then is closed with the process
+	owner.Shutdown(draining)  // likewise
 	s.close(draining)
 	return err
 }

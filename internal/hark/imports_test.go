@@ -13,6 +13,8 @@ import (
 var mayImport = map[string]string{
 	"cmd/hark": "internal/hark",
 	"e2e":      "",
+	// examples are for copying: nothing of ours
+	"examples/receiver": "",
 	// wiring
 	"internal/hark": "internal/appcall internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/scope internal/shard",
 	// edge

@@ -292,7 +292,7 @@ func (c *call) signingKey() (any, error) {
 	}
 	c.Header().Set("Content-Type", "application/x-pem-file")
 	c.WriteHeader(http.StatusOK)
-	io.WriteString(c.ResponseWriter, key.Certificate()) //nolint:errcheck // the client is gone
+	io.WriteString(c.ResponseWriter, key.Certificate()) // the client is gone
 	return nil, nil
 }
 

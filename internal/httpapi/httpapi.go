@@ -233,7 +233,7 @@ func (c *call) answer(status int, v any) {
 	}
 	c.Header().Set("Content-Type", "application/json")
 	c.WriteHeader(status)
-	c.ResponseWriter.Write(b.Bytes()) //nolint:errcheck // the client is gone
+	c.ResponseWriter.Write(b.Bytes()) // the client is gone
 }
 
 // statuses maps each kind of refusal to its status and the API's usual code (reference 1.9).

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"hark/internal/apps"
@@ -80,15 +81,8 @@ type tokensView struct {
 }
 
 func viewTokens(in *apps.Installed, pair directory.Pair) *tokensView {
-	text := ""
-	for i, s := range in.Permissions {
-		if i > 0 {
-			text += " "
-		}
-		text += string(s)
-	}
 	left := max(int(time.Until(pair.Expires).Seconds()), 0)
-	return &tokensView{pair.Access, "bearer", pair.Refresh, left, text, 0, in.ID}
+	return &tokensView{pair.Access, "bearer", pair.Refresh, left, strings.Join(in.Permissions.Strings(), " "), 0, in.ID}
 }
 
 func (c *call) installedID() (id.InstalledApp, error) {

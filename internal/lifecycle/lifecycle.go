@@ -235,7 +235,7 @@ func (m *Manager) ping(ctx context.Context, app *apps.App) error {
 
 // refused turns a failed call into the refusal of the request that needed it.
 func refused(err error, what string) error {
-	if f, ok := err.(*appcall.Failure); ok { //nolint:errorlint // Call returns it unwrapped
+	if f, ok := err.(*appcall.Failure); ok { // Call returns it unwrapped
 		return f.Problem(what)
 	}
 	return problem.New(problem.Unavailable, "%s: %v.", what, err)

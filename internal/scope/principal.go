@@ -1,6 +1,9 @@
 package scope
 
 import (
+	"slices"
+	"strings"
+
 	"hark/internal/id"
 	"hark/internal/problem"
 )
@@ -20,12 +23,7 @@ func (p Principal) IsApp() bool { return !p.InstalledApp.IsZero() }
 
 // May reports whether the principal holds one of the needed scopes.
 func (p Principal) May(needs ...Scope) bool {
-	for _, n := range needs {
-		if p.Scopes.Covers(n) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(needs, p.Scopes.Covers)
 }
 
 // Require returns nil when the principal holds one of the needed scopes, else a refusal
@@ -34,19 +32,10 @@ func (p Principal) Require(needs ...Scope) error {
 	if p.May(needs...) {
 		return nil
 	}
-	missing := string(needs[0])
-	for _, n := range needs[1:] {
-		missing += " or " + string(n)
-	}
+	missing := strings.Join(Set(needs).Strings(), " or ")
 	held := "no scopes"
 	if len(p.Scopes) > 0 {
-		held = ""
-		for i, s := range p.Scopes {
-			if i > 0 {
-				held += " "
-			}
-			held += string(s)
-		}
+		held = strings.Join(p.Scopes.Strings(), " ")
 	}
 	help := "make a personal access token that has it"
 	if p.IsApp() {

@@ -35,11 +35,11 @@ func Parse(text string) (Scope, error) {
 	return Scope(text), nil
 }
 
-// Covers reports whether holding g satisfies the need. A missing or "*" part of g covers
+// Covers reports whether holding s satisfies the need. A missing or "*" part of s covers
 // anything in that place; "$" (the ones that the user selects) covers nothing by itself:
 // it is replaced by ids when an app is installed.
-func (g Scope) Covers(need Scope) bool {
-	gs, ns := string(g), string(need)
+func (s Scope) Covers(need Scope) bool {
+	gs, ns := string(s), string(need)
 	if gs == ns {
 		return !strings.Contains(gs, "$")
 	}

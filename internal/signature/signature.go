@@ -4,10 +4,10 @@ package signature
 
 import (
 	"crypto"
-	"crypto/md5" //nolint:gosec // the platform's name for APP_RSA keys is an MD5 fingerprint
+	"crypto/md5" // the platform's name for APP_RSA keys is an MD5 fingerprint
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // a name for the key, not a proof
+	"crypto/sha1" // a name for the key, not a proof
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -63,7 +63,7 @@ func newKey(private *rsa.PrivateKey, certificate []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	long, short := sha1.Sum(public), md5.Sum(public) //nolint:gosec // names, see the imports
+	long, short := sha1.Sum(public), md5.Sum(public) // names, see the imports
 	return &Key{
 		private:     private,
 		certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})),

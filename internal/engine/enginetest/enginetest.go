@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,28 +62,27 @@ func Cluster(tb testing.TB) string {
 	const nodes = 3
 	dir := tb.TempDir()
 	ports := freePorts(tb, nodes)
-	routes := ""
+	var routes, urls []string
 	for _, p := range ports {
-		routes += fmt.Sprintf("nats://127.0.0.1:%d,", p)
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p))
 	}
-	urls := ""
 	var servers []*server.Server
 	for i := range nodes {
 		s := start(tb, &server.Options{
 			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(dir, fmt.Sprint(i)),
 			SyncAlways: true, NoSigs: true, NoLog: true,
 			Cluster: server.ClusterOpts{Name: "hark", Host: "127.0.0.1", Port: ports[i]},
-			Routes:  server.RoutesFromStr(routes[:len(routes)-1]),
+			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
 		})
 		servers = append(servers, s)
-		urls += s.ClientURL() + ","
+		urls = append(urls, s.ClientURL())
 	}
 	for deadline := time.Now().Add(30 * time.Second); !current(servers); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			tb.Fatal("the cluster has no leader after 30 s")
 		}
 	}
-	return urls[:len(urls)-1]
+	return strings.Join(urls, ",")
 }
 
 func current(servers []*server.Server) bool {

@@ -53,14 +53,14 @@ func TestLifecyclesOfASmartApp(t *testing.T) {
 	h.ok("PUT", "/apps/life/settings", object{"settings": object{"color": "red"}})
 	var status int
 	var inside []byte
-	r.answer = func(c object) int { // within the call, its tokens work
+	r.answers(func(c object) int { // within the call, its tokens work
 		if get(c, "lifecycle") == "INSTALL" {
 			caller := h.as(get(c, "installData", "authToken"))
 			status, _, inside = caller.try("POST", "/installedapps/"+get(c, "installData", "installedApp", "installedAppId")+"/subscriptions",
 				object{"sourceType": "DEVICE", "device": object{"deviceId": lamp}})
 		}
 		return http.StatusOK
-	}
+	})
 	answer := h.ok("POST", "/installedapps", object{"appId": get(made, "app", "appId"), "locationId": h.location, "config": object{"lamp": entry(lamp)}})
 	if status != http.StatusOK {
 		t.Fatalf("subscribing within INSTALL: %d %s", status, inside)
@@ -83,12 +83,12 @@ func TestLifecyclesOfASmartApp(t *testing.T) {
 	equal(t, "the previous device", get(c, "updateData", "previousConfig", "lamp", 0, "deviceConfig", "deviceId"), lamp)
 	equal(t, "the new device", get(c, "updateData", "installedApp", "config", "lamp", 0, "deviceConfig", "deviceId"), door)
 
-	r.answer = func(object) int { return http.StatusInternalServerError }
+	r.answers(func(object) int { return http.StatusInternalServerError })
 	refusal := h.refused(http.StatusUnprocessableEntity, "PUT", "/installedapps/"+installed+"/configs", object{"config": object{}})
 	equal(t, "the detail of a refused UPDATE", get(refusal, "details", 0, "code"), "TargetNon200Error")
 	now := h.ok("GET", "/installedapps/"+installed+"/configs/current", nil)
 	equal(t, "the config after a refused UPDATE", get(now, "config", "lamp", 0, "deviceConfig", "deviceId"), door)
-	r.answer = func(object) int { return http.StatusOK }
+	r.answers(func(object) int { return http.StatusOK })
 
 	equal(t, "the uninstall's count", get(h.ok("DELETE", "/installedapps/"+installed, nil), "count"), "1")
 	c = next("UNINSTALL")
@@ -102,12 +102,12 @@ func TestAFailedInstallLeavesNothing(t *testing.T) {
 	t.Parallel()
 	h := run(t, t.TempDir())
 	r := receive(t, h.server.BaseURL())
-	r.answer = func(c object) int {
+	r.answers(func(c object) int {
 		if get(c, "lifecycle") == "INSTALL" {
 			return http.StatusInternalServerError
 		}
 		return http.StatusOK
-	}
+	})
 	made := h.ok("POST", "/apps?requireConfirmation=true", object{"appName": "broken", "displayName": "B", "appType": "WEBHOOK_SMART_APP", "webhookSmartApp": object{"targetUrl": r.URL, "signatureType": "ST_PADLOCK"}})
 	request := object{"appId": get(made, "app", "appId"), "locationId": h.location}
 	refusal := h.refused(http.StatusUnprocessableEntity, "POST", "/installedapps", request)

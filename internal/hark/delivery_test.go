@@ -155,13 +155,13 @@ func TestOneAppNeverDelaysAnother(t *testing.T) {
 	hanging, broken, healthy := h.install("hanging", "r:devices:*"), h.install("broken", "r:devices:*"), h.install("healthy", "r:devices:*")
 	release := make(chan struct{})
 	var mended atomic.Bool
-	hanging.answer = func(object) int { <-release; return http.StatusOK }
-	broken.answer = func(c object) int {
+	hanging.answers(func(object) int { <-release; return http.StatusOK })
+	broken.answers(func(c object) int {
 		if get(c, "messageType") == "EVENT" && !mended.Load() {
 			return http.StatusInternalServerError
 		}
 		return http.StatusOK
-	}
+	})
 	for _, a := range []*app{hanging, broken, healthy} {
 		a.subscribe("DEVICE", object{"deviceId": light, "capability": "switchLevel", "stateChangeOnly": false})
 	}
@@ -197,12 +197,12 @@ func TestACleanRestartLosesAndRepeatsNothing(t *testing.T) {
 	var down atomic.Bool
 	var status atomic.Int32
 	status.Store(http.StatusOK)
-	a.answer = func(object) int {
+	a.answers(func(object) int {
 		if down.Load() {
 			return http.StatusServiceUnavailable
 		}
 		return int(status.Load())
-	}
+	})
 	light := h.device("Ceiling light")
 	a.subscribe("DEVICE", object{"deviceId": light, "capability": "switchLevel"})
 	h.report(light, "switchLevel", "level", 1)
@@ -238,12 +238,12 @@ func TestADeletedSubscriptionSeesWhatWasBefore(t *testing.T) {
 	a := h.install("behind", "r:devices:*")
 	var down atomic.Bool
 	down.Store(true)
-	a.answer = func(c object) int {
+	a.answers(func(c object) int {
 		if down.Load() && get(c, "messageType") == "EVENT" {
 			return http.StatusServiceUnavailable
 		}
 		return http.StatusOK
-	}
+	})
 	light := h.device("Ceiling light")
 	s := a.subscribe("DEVICE", object{"deviceId": light, "capability": "switchLevel", "subscriptionName": "first"})
 	h.report(light, "switchLevel", "level", 1)
@@ -283,12 +283,12 @@ func TestUnhandledEventsAreNotRetried(t *testing.T) {
 	t.Parallel()
 	h := run(t, t.TempDir())
 	r := receive(t, h.server.BaseURL())
-	r.answer = func(c object) int {
+	r.answers(func(c object) int {
 		if get(c, "lifecycle") == "EVENT" {
 			return http.StatusUnprocessableEntity
 		}
 		return http.StatusOK
-	}
+	})
 	installed := h.installSmartApp("no-handler", r, object{})
 	h.ok("POST", "/installedapps/"+installed+"/subscriptions", object{"sourceType": "CAPABILITY", "capability": object{"locationId": h.location, "capability": "switch"}})
 	lamp := h.device("Floor lamp")
@@ -328,13 +328,13 @@ func TestRetriesCarryTheSameEvent(t *testing.T) {
 	a := h.install("retried", "r:devices:*")
 	var tries atomic.Int32
 	var first atomic.Value
-	a.answer = func(c object) int {
+	a.answers(func(c object) int {
 		if get(c, "messageType") == "EVENT" && tries.Add(1) == 1 {
 			first.Store(get(c, "eventData", "events", 0, "deviceEvent", "eventId"))
 			return 0 // hangs up
 		}
 		return http.StatusOK
-	}
+	})
 	lamp := h.device("Floor lamp")
 	a.subscribe("DEVICE", object{"deviceId": lamp})
 	started := time.Now()

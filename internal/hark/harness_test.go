@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -201,13 +202,14 @@ type receiver struct {
 	*httptest.Server
 	t      *testing.T
 	calls  chan object
-	answer func(object) int // the status for a call; 0 hangs up
-	public func() string    // the PEM that signatures are verified by; nil asks the key server
+	answer atomic.Pointer[func(object) int]
+	public func() string // the PEM that signatures are verified by; nil asks the key server
 	keys   sync.Map
 }
 
 func receive(t *testing.T, key string) *receiver {
-	r := &receiver{t: t, calls: make(chan object, 10_000), answer: func(object) int { return http.StatusOK }}
+	r := &receiver{t: t, calls: make(chan object, 10_000)}
+	r.answers(func(object) int { return http.StatusOK })
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(q.Body)
 		if err != nil {
@@ -219,7 +221,7 @@ func receive(t *testing.T, key string) *receiver {
 			return
 		}
 		r.verify(key, q, body)
-		status := r.answer(call)
+		status := (*r.answer.Load())(call)
 		if status == 0 {
 			panic(http.ErrAbortHandler)
 		}
@@ -237,6 +239,9 @@ func receive(t *testing.T, key string) *receiver {
 	t.Cleanup(func() { r.CloseClientConnections(); r.Close() })
 	return r
 }
+
+// answers sets what the app answers a call: the status, 0 to hang up.
+func (r *receiver) answers(status func(call object) int) { r.answer.Store(&status) }
 
 var parameter = regexp.MustCompile(`([a-zA-Z]+)="([^"]*)"`)
 

@@ -59,30 +59,44 @@ func Server(tb testing.TB) string {
 // Cluster starts three NATS servers that form a JetStream cluster and returns their URLs.
 func Cluster(tb testing.TB) string {
 	tb.Helper()
+	for range 5 { // another program may take a port between finding and using it
+		if urls, ok := cluster(tb); ok {
+			return urls
+		}
+	}
+	tb.Fatal("no cluster of three could be started")
+	return ""
+}
+
+func cluster(tb testing.TB) (urls string, ok bool) {
+	tb.Helper()
 	const nodes = 3
 	dir := tb.TempDir()
 	ports := freePorts(tb, nodes)
-	var routes, urls []string
+	var routes, clients []string
 	for _, p := range ports {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p))
 	}
 	var servers []*server.Server
 	for i := range nodes {
-		s := start(tb, &server.Options{
+		s, ready := tryStart(tb, &server.Options{
 			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(dir, fmt.Sprint(i)),
 			SyncAlways: true, NoSigs: true, NoLog: true,
 			Cluster: server.ClusterOpts{Name: "hark", Host: "127.0.0.1", Port: ports[i]},
 			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
-		})
+		}, 3*time.Second)
+		if !ready {
+			return "", false
+		}
 		servers = append(servers, s)
-		urls = append(urls, s.ClientURL())
+		clients = append(clients, s.ClientURL())
 	}
 	for deadline := time.Now().Add(30 * time.Second); !current(servers); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			tb.Fatal("the cluster has no leader after 30 s")
 		}
 	}
-	return strings.Join(urls, ",")
+	return strings.Join(clients, ","), true
 }
 
 func current(servers []*server.Server) bool {
@@ -98,16 +112,22 @@ func current(servers []*server.Server) bool {
 
 func start(tb testing.TB, options *server.Options) *server.Server {
 	tb.Helper()
+	s, ready := tryStart(tb, options, 10*time.Second)
+	if !ready {
+		tb.Fatal("nats: not ready")
+	}
+	return s
+}
+
+func tryStart(tb testing.TB, options *server.Options, patience time.Duration) (s *server.Server, ready bool) {
+	tb.Helper()
 	s, err := server.NewServer(options)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s.Start()
 	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		tb.Fatal("nats: not ready")
-	}
-	return s
+	return s, s.ReadyForConnections(patience)
 }
 
 func freePorts(tb testing.TB, n int) []int {

@@ -197,3 +197,22 @@ func FuzzParseValue(f *testing.F) {
 		}
 	})
 }
+
+func FuzzCustomCapability(f *testing.F) {
+	f.Add([]byte(`{"id":"acme.level","version":1,"attributes":{"level":{"schema":{"properties":{"value":{"type":"array","items":{"type":"integer","maximum":9},"maxItems":2}}},"setter":"set"}},"commands":{"set":{"arguments":[{"name":"l"}]}}}`), []byte(`[1,2]`))
+	f.Fuzz(func(t *testing.T, definition, value []byte) {
+		c := new(Capability)
+		v, err := ParseValue(value)
+		if err != nil || json.Unmarshal(definition, c) != nil || CheckCustom(c) != nil {
+			return
+		}
+		for name := range c.Attributes {
+			c.CheckValue(name, v, "")
+		}
+		for name := range c.Commands {
+			if _, err := c.CheckCommand(name, []Value{v}); err == nil {
+				c.Execute(name, []Value{v}, func(string, string) Value { return v }, func(string) bool { return true })
+			}
+		}
+	})
+}

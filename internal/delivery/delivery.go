@@ -51,6 +51,8 @@ type Dispatcher struct {
 	last       map[id.Location]uint64      // position of each location's newest event
 	dispatched uint64                      // every event up to here has been offered
 	caughtUp   map[id.InstalledApp]bool    // their stored cursors are to be deleted
+	gaps       map[id.InstalledApp][]Gap
+	newGaps    map[id.InstalledApp][]Gap // not stored yet
 	stopping   bool
 	counters   Counters
 }
@@ -97,6 +99,7 @@ func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *jou
 	d := &Dispatcher{
 		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, home: home,
 		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
+		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Stop ends it, after what is under way
 	return d
@@ -107,6 +110,9 @@ func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *jou
 func (d *Dispatcher) Restore(app id.InstalledApp, location id.Location, position uint64) {
 	d.cursors[app] = &cursor{app: app, location: location, behind: true, position: position, stored: position, since: time.Now()}
 }
+
+// RestoreGap notes a gap of before. It comes before Start.
+func (d *Dispatcher) RestoreGap(app id.InstalledApp, g Gap) { d.gaps[app] = append(d.gaps[app], g) }
 
 // RestoreLast sets the position of a location's newest event. It comes before Start.
 func (d *Dispatcher) RestoreLast(location id.Location, position uint64) { d.last[location] = position }
@@ -205,6 +211,24 @@ func (d *Dispatcher) Remove(app id.InstalledApp) {
 		delete(d.cursors, app)
 	}
 	delete(d.caughtUp, app)
+	delete(d.gaps, app)
+	delete(d.newGaps, app)
+}
+
+// Gap says that events outlived the journal's retention before an app took them: those of
+// its location between two positions, if there were any that it wanted.
+type Gap struct {
+	After       uint64    `json:"after"`  // the last position that the app had taken
+	Before      uint64    `json:"before"` // the oldest that the journal still had
+	BehindSince time.Time `json:"behindSince"`
+	Noted       time.Time `json:"noted"`
+}
+
+// Gaps returns the installed app's gaps, oldest first.
+func (d *Dispatcher) Gaps(app id.InstalledApp) []Gap {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]Gap(nil), d.gaps[app]...)
 }
 
 // Checkpoint is what must be durable for deliveries to go on after a crash: apps without a
@@ -213,6 +237,7 @@ type Checkpoint struct {
 	LowWater uint64
 	Cursors  map[id.InstalledApp]uint64 // those that changed
 	Deleted  []id.InstalledApp          // those that are no longer needed
+	Gaps     map[id.InstalledApp][]Gap  // new ones
 }
 
 // Checkpoint returns what changed since the last one. The caller stores it, all or nothing
@@ -238,6 +263,7 @@ func (d *Dispatcher) Checkpoint() Checkpoint {
 		cp.Deleted = append(cp.Deleted, app)
 	}
 	clear(d.caughtUp)
+	cp.Gaps, d.newGaps = d.newGaps, map[id.InstalledApp][]Gap{}
 	return cp
 }
 

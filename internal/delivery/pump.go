@@ -138,13 +138,15 @@ func (d *Dispatcher) gap(c *cursor, position uint64, events []*event.Event) (uin
 		return 0, err
 	}
 	d.mu.Lock()
-	missing := d.last[c.location] > position
-	since := c.since
-	d.mu.Unlock()
-	if missing {
-		d.log.Error("events left the journal before the app took them: the app was behind for longer than they are kept",
-			"installedApp", c.app, "location", c.location, "after", position, "before", first, "behindSince", since)
+	defer d.mu.Unlock()
+	if d.last[c.location] <= position || c.removed {
+		return first, nil
 	}
+	g := Gap{After: position, Before: first, BehindSince: c.since, Noted: time.Now()}
+	d.gaps[c.app] = append(d.gaps[c.app], g)
+	d.newGaps[c.app] = append(d.newGaps[c.app], g)
+	d.log.Error("events left the journal before the app took them: it was behind for longer than they are kept (--retention)",
+		"installedApp", c.app, "location", c.location, "after", g.After, "before", g.Before, "behindSince", g.BehindSince)
 	return first, nil
 }
 

@@ -201,7 +201,8 @@ type eventTokens struct {
 	secret []byte
 
 	mu     sync.Mutex
-	tokens map[string]*Token // by token
+	tokens map[string]*Token // by token; those that expired go with each new window
+	newest int64             // the newest window in tokens
 	filled int64             // the window for which all installed apps' tokens are in tokens
 }
 
@@ -213,6 +214,8 @@ func (e *eventTokens) derive(app id.InstalledApp, window int64) string {
 }
 
 func window(now time.Time) int64 { return now.UnixNano() / int64(eventWindow) }
+
+func windowStart(w int64) time.Time { return time.Unix(0, w*int64(eventWindow)).UTC() }
 
 func (e *eventTokens) mint(app id.InstalledApp, now time.Time) string {
 	w := window(now)
@@ -228,8 +231,16 @@ func (e *eventTokens) add(token string, app id.InstalledApp, w int64) {
 	if e.tokens == nil {
 		e.tokens = map[string]*Token{}
 	}
+	if w > e.newest {
+		e.newest = w
+		for k, t := range e.tokens {
+			if t.expired(windowStart(w)) {
+				delete(e.tokens, k)
+			}
+		}
+	}
 	if _, ok := e.tokens[token]; !ok {
-		start := time.Unix(0, w*int64(eventWindow)).UTC()
+		start := windowStart(w)
 		e.tokens[token] = &Token{Kind: Access, InstalledApp: app, Created: start, Expires: start.Add(2 * eventWindow)}
 	}
 }
@@ -244,11 +255,6 @@ func (e *eventTokens) find(token string, now time.Time, installed func() []id.In
 	}
 	if e.filled == w {
 		return nil, false
-	}
-	for k, t := range e.tokens { // a new window: forget what has expired
-		if t.expired(now) {
-			delete(e.tokens, k)
-		}
 	}
 	for _, app := range installed() {
 		e.add(e.derive(app, w-1), app, w-1)

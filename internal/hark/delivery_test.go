@@ -343,3 +343,46 @@ func TestRetriesCarryTheSameEvent(t *testing.T) {
 		t.Errorf("the second attempt came after %v, without backing off", took)
 	}
 }
+
+// TestEventsThatOutliveRetentionAreAGap keeps an app down until the journal has dropped what
+// it missed: that is noted, for the app's owner to see, also after a restart.
+func TestEventsThatOutliveRetentionAreAGap(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	small := func(c *Config) { c.RetentionBytes = 50_000 }
+	h := run(t, dir, small)
+	a := h.install("gap", "r:devices:*")
+	var down atomic.Bool
+	down.Store(true)
+	a.answers(func(c object) int {
+		if down.Load() && get(c, "messageType") == "EVENT" {
+			return http.StatusServiceUnavailable
+		}
+		return http.StatusOK
+	})
+	light := h.device("Ceiling light")
+	a.subscribe("DEVICE", object{"deviceId": light, "capability": "switchLevel", "stateChangeOnly": false})
+	h.report(light, "switchLevel", "level", 1)
+	eventually(t, "the app is behind", func() bool { return get(a.delivery(), "state") == "waiting" })
+	var lines strings.Builder
+	for v := range 1000 {
+		fmt.Fprintf(&lines, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`+"\n", light, v%100)
+	}
+	h.ok("POST", "/hark/v1/events", lines.String())
+	h.report(light, "switchLevel", "level", 100)
+	down.Store(false)
+	n := 0
+	for get(a.event(), "deviceEvent", "value") != "100" {
+		n++
+	}
+	if n == 0 || n >= 1000 {
+		t.Errorf("%d of 1001 events came, want those that were kept", n)
+	}
+	h.stop()
+	h = run(t, dir, small)
+	d := h.ok("GET", "/hark/v1/installedapps/"+a.installed+"/delivery", nil)
+	if get(d, "gaps", 0, "before") == "" || get(d, "gaps", 1) != "" {
+		t.Errorf("the gaps are %s, want one", get(d, "gaps"))
+	}
+	h.ok("DELETE", "/installedapps/"+a.installed, nil)
+}

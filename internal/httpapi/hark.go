@@ -27,6 +27,7 @@ type deliveryView struct {
 	TargetStatus   string          `json:"targetStatus"`
 	HeldBecause    string          `json:"heldBecause,omitempty"`
 	delivery.Status
+	Gaps []delivery.Gap `json:"gaps,omitempty"`
 }
 
 func (c *call) deliveryStatus() (any, error) {
@@ -34,7 +35,7 @@ func (c *call) deliveryStatus() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := deliveryView{InstalledAppID: in.ID, Status: c.shard.Delivery().Status(in.ID, in.Location)}
+	v := deliveryView{InstalledAppID: in.ID, Status: c.shard.Delivery().Status(in.ID, in.Location), Gaps: c.shard.Delivery().Gaps(in.ID)}
 	if a, ok := c.directory.App(in.App); ok {
 		v.TargetURL, v.TargetStatus = a.TargetURL, a.TargetStatus
 		if err := a.Deliverable(); err != nil {

@@ -207,8 +207,11 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp) error {
 			return nil, noInstalledApp(app)
 		}
 		delete(s.installed, app)
-		s.delivery.Remove(app)
 		writes := []records.Write{{Kind: kindInstalled, ID: app.String()}, {Kind: kindCursor, ID: app.String()}}
+		for _, g := range s.delivery.Gaps(app) {
+			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g)})
+		}
+		s.delivery.Remove(app)
 		for _, sub := range in.subscriptions {
 			s.index.Remove(sub)
 			delete(s.tombstones, sub)

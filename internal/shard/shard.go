@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,6 +85,7 @@ const (
 	kindInstalled    = "installedapp"
 	kindSubscription = "subscription"
 	kindCursor       = "cursor"
+	kindGap          = "gap" // an installed app's, by the position after which it begins
 	kindCheckpoint   = "checkpoint"
 )
 
@@ -270,12 +273,21 @@ func (s *Shard) checkpoint(ctx context.Context) error {
 		for _, app := range cp.Deleted {
 			writes = append(writes, records.Write{Kind: kindCursor, ID: app.String()})
 		}
+		for app, gaps := range cp.Gaps {
+			for _, g := range gaps {
+				writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g), Value: g})
+			}
+		}
 		if writes = append(writes, s.bury()...); len(writes) > 0 || now != s.stored {
 			writes = append(writes, records.Write{Kind: kindCheckpoint, ID: "shard", Value: now})
 			s.stored = now
 		}
 		return writes, nil
 	})
+}
+
+func gapKey(app id.InstalledApp, g delivery.Gap) string {
+	return app.String() + "." + strconv.FormatUint(g.After, 10)
 }
 
 // durable waits until the journal is durable up to the position.
@@ -354,6 +366,7 @@ type loader struct {
 	installed     []*apps.Installed
 	subscriptions []*subscription.Subscription
 	cursors       map[id.InstalledApp]uint64
+	gaps          map[id.InstalledApp][]delivery.Gap
 	checkpoint    checkpoint
 }
 
@@ -372,6 +385,16 @@ func (l *loader) load(kind, key string, data []byte) error {
 		err = loadAt(key, data, &l.states)
 	case kindCursor:
 		err = loadAt(key, data, &l.cursors)
+	case kindGap:
+		app, _, _ := strings.Cut(key, ".")
+		gaps := map[id.InstalledApp]delivery.Gap{}
+		err = loadAt(app, data, &gaps)
+		for app, g := range gaps {
+			if l.gaps == nil {
+				l.gaps = map[id.InstalledApp][]delivery.Gap{}
+			}
+			l.gaps[app] = append(l.gaps[app], g)
+		}
 	case kindCheckpoint:
 		err = json.Unmarshal(data, &l.checkpoint)
 	case kindSubscription:
@@ -438,6 +461,9 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		}
 		if position, ok := l.cursors[in.ID]; ok {
 			s.delivery.Restore(in.ID, in.Location, position)
+		}
+		for _, g := range l.gaps[in.ID] {
+			s.delivery.RestoreGap(in.ID, g)
 		}
 	}
 	for _, sub := range l.subscriptions { // in the order in which they were written

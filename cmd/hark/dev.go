@@ -42,6 +42,7 @@ func (d *devCommand) Run(in *invocation) error {
 	home, devices := server.Home()
 	fmt.Fprintf(in.stdout, `hark dev: %s, a home with %d virtual devices
 
+  Console   %s/?token=%s
   API       %s
   Token     %s
   Location  %s
@@ -52,7 +53,7 @@ Start with:
 
 Stop with Ctrl-C.
 
-`, home.Name, devices, server.BaseURL(), token, home.ID, token, server.BaseURL())
+`, home.Name, devices, server.BaseURL(), token, server.BaseURL(), token, home.ID, token, server.BaseURL())
 	if err := writeReady(d.ReadyFile, ready{server.BaseURL(), token, home.ID.String(), os.Getpid()}); err != nil {
 		return fmt.Errorf("ready file: %w", err)
 	}

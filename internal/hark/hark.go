@@ -18,6 +18,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"hark/internal/appcall"
+	"hark/internal/console"
 	"hark/internal/directory"
 	"hark/internal/engine"
 	"hark/internal/httpapi"
@@ -36,7 +37,8 @@ type Server struct {
 	directory *directory.Directory
 	shard     *shard.Shard
 	lifecycle *lifecycle.Manager
-	handler   *httpapi.API
+	api       *httpapi.API
+	handler   http.Handler
 	undo      []func(context.Context) // in the order of building
 }
 
@@ -93,7 +95,13 @@ func (s *Server) build(ctx context.Context, cfg Config, demo bool) (err error) {
 	}
 	s.lifecycle = lifecycle.New(ctx, log, s.directory, s.shard, caller, s.baseURL, cfg.autoConfirm(policy))
 	s.later(func(context.Context) { s.lifecycle.Close() })
-	s.handler = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, Ready: s.Err})
+	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, Ready: s.Err})
+	pages := console.New(log, s.directory, s.shard, s.lifecycle)
+	mux := http.NewServeMux()
+	mux.Handle("/{$}", pages)
+	mux.Handle("/console/", pages)
+	mux.Handle("/", s.api)
+	s.handler = mux
 	if demo {
 		if err := s.furnish(ctx); err != nil {
 			return fmt.Errorf("furnish the demo home: %w", err)
@@ -189,7 +197,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 2)
 	go func() { ended <- server.Serve(s.listener) }()
-	owner := &http.Server{Handler: s.handler.AsOwner(), ReadHeaderTimeout: 10 * time.Second}
+	owner := &http.Server{Handler: s.api.AsOwner(), ReadHeaderTimeout: 10 * time.Second}
 	if s.control != nil {
 		go func() { ended <- owner.Serve(s.control) }()
 	}

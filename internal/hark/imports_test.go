@@ -16,9 +16,10 @@ var mayImport = map[string]string{
 	// examples are for copying: nothing of ours
 	"examples/receiver": "",
 	// wiring
-	"internal/hark": "internal/appcall internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/scope internal/shard",
+	"internal/hark": "internal/appcall internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/scope internal/shard",
 	// edge
 	"internal/httpapi": "internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
+	"internal/console": "internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
 	// core
 	"internal/lifecycle": "internal/shard internal/directory internal/appcall " + pure,
 	"internal/shard":     "internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall " + pure,

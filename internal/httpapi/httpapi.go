@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"hark/internal/directory"
 	"hark/internal/id"
@@ -137,7 +136,7 @@ func (a *API) authenticated(fn endpoint) endpoint {
 			return nil, problem.New(problem.Unauthenticated, "The request has no access token. Send the header Authorization: Bearer <token>; `hark token create` makes one.")
 		}
 		var err error
-		if c.principal, err = a.principal(token); err != nil {
+		if c.principal, err = a.shard.Principal(token); err != nil {
 			c.Header().Set("WWW-Authenticate", `Bearer realm="hark", error="invalid_token"`)
 			return nil, err
 		}
@@ -154,22 +153,6 @@ func (a *API) AsOwner() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ownerKey{}, owner)))
 	})
-}
-
-// principal returns who a bearer token stands for, with the scopes in force now.
-func (a *API) principal(token string) (scope.Principal, error) {
-	t, err := a.directory.Token(token, time.Now(), a.shard.InstalledIDs)
-	if err != nil {
-		return scope.Principal{}, err
-	}
-	if t.Kind == directory.Personal {
-		return scope.Principal{Name: "personal access token " + t.Name, Scopes: t.Scopes}, nil
-	}
-	in, ok := a.shard.Installed(t.InstalledApp)
-	if !ok {
-		return scope.Principal{}, problem.New(problem.Unauthenticated, "The access token belongs to the installed app %s, which was deleted.", t.InstalledApp)
-	}
-	return scope.Principal{Name: "installed app " + in.DisplayName, InstalledApp: in.ID, App: in.App, Location: in.Location, Scopes: in.Permissions}, nil
 }
 
 // bytes returns the body, at most maxBody of it unless it is bulk.

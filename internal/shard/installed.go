@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hark/internal/apps"
+	"hark/internal/directory"
 	"hark/internal/id"
 	"hark/internal/problem"
 	"hark/internal/records"
@@ -14,6 +15,22 @@ import (
 
 func noInstalledApp(app id.InstalledApp) error {
 	return problem.New(problem.NotFound, "There is no installed app with the id %s on this hark: it was never installed here, or it was deleted.", app).At("installedAppId")
+}
+
+// Principal returns who a bearer token stands for, with the scopes in force now.
+func (s *Shard) Principal(token string) (scope.Principal, error) {
+	t, err := s.directory.Token(token, time.Now(), s.InstalledIDs)
+	if err != nil {
+		return scope.Principal{}, err
+	}
+	if t.Kind == directory.Personal {
+		return scope.Principal{Name: "personal access token " + t.Name, Scopes: t.Scopes}, nil
+	}
+	in, ok := s.Installed(t.InstalledApp)
+	if !ok {
+		return scope.Principal{}, problem.New(problem.Unauthenticated, "The access token belongs to the installed app %s, which was deleted.", t.InstalledApp)
+	}
+	return scope.Principal{Name: "installed app " + in.DisplayName, InstalledApp: in.ID, App: in.App, Location: in.Location, Scopes: in.Permissions}, nil
 }
 
 // Installed returns the installed app as it is now. It must not be changed.

@@ -1,0 +1,261 @@
+// Package console is the web page of a server: homes with their devices, apps with their
+// targets, installed apps with their deliveries. It is rendered on the server, works without
+// scripts, and decides nothing: what a visitor sees and may do follows from their token.
+package console
+
+import (
+	"cmp"
+	_ "embed"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"hark/internal/apps"
+	"hark/internal/capability"
+	"hark/internal/delivery"
+	"hark/internal/directory"
+	"hark/internal/home"
+	"hark/internal/id"
+	"hark/internal/lifecycle"
+	"hark/internal/problem"
+	"hark/internal/scope"
+	"hark/internal/shard"
+	"hark/internal/subscription"
+)
+
+// Console serves the page.
+type Console struct {
+	log       *slog.Logger
+	directory *directory.Directory
+	shard     *shard.Shard
+	lifecycle *lifecycle.Manager
+}
+
+//go:embed page.html
+var pageHTML string
+
+var page = template.Must(template.New("page").Parse(pageHTML))
+
+// New returns the handler of "/" and "/console/". Forms from other sites are refused.
+func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycle.Manager) http.Handler {
+	c := &Console{log.With("component", "console"), dir, s, m}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", c.show)
+	mux.HandleFunc("POST /console/sign-in", c.signIn)
+	mux.HandleFunc("POST /console/sign-out", c.signOut)
+	mux.HandleFunc("POST /console/report", c.act(c.report))
+	mux.HandleFunc("POST /console/mode", c.act(c.mode))
+	mux.HandleFunc("POST /console/confirm", c.act(c.confirm))
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// cookie holds the visitor's access token, out of reach of scripts and of other sites.
+const cookie = "hark_token"
+
+func (c *Console) remember(w http.ResponseWriter, r *http.Request, token string) {
+	http.SetCookie(w, &http.Cookie{Name: cookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil})
+}
+
+func (c *Console) visitor(r *http.Request) (scope.Principal, error) {
+	token, err := r.Cookie(cookie)
+	if err != nil {
+		return scope.Principal{}, err
+	}
+	return c.shard.Principal(token.Value)
+}
+
+// signIn takes the token from a form. In the address it would stay in histories and logs;
+// hark dev alone prints such an address, for its own machine.
+func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
+	token := strings.TrimSpace(r.PostFormValue("token"))
+	if _, err := c.shard.Principal(token); err != nil {
+		c.render(w, http.StatusUnauthorized, view{Message: err.Error()})
+		return
+	}
+	c.remember(w, r, token)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
+	http.SetCookie(w, &http.Cookie{Name: cookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// act adapts a form's action: it shows the page again, with the refusal if there is one.
+func (c *Console) act(do func(scope.Principal, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		p, err := c.visitor(r)
+		if err != nil {
+			http.Redirect(w, r, "/", http.StatusSeeOther)
+			return
+		}
+		if err := do(p, r); err != nil {
+			v := c.view(p)
+			v.Message = err.Error()
+			c.render(w, http.StatusUnprocessableEntity, v)
+			return
+		}
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}
+}
+
+func (c *Console) report(p scope.Principal, r *http.Request) error {
+	device, err := id.Parse[id.Device](r.PostFormValue("device"))
+	if err != nil {
+		return err
+	}
+	_, err = c.shard.Report(r.Context(), p, []shard.Report{{
+		Device: device, Component: r.PostFormValue("component"), Capability: r.PostFormValue("capability"),
+		Attribute: r.PostFormValue("attribute"), Value: capability.String(r.PostFormValue("value")),
+	}}, true)
+	return err
+}
+
+func (c *Console) mode(p scope.Principal, r *http.Request) error {
+	at, err := id.Parse[id.Location](r.PostFormValue("location"))
+	if err != nil {
+		return err
+	}
+	mode, err := id.Parse[id.Mode](r.PostFormValue("mode"))
+	if err != nil {
+		return err
+	}
+	_, err = c.shard.SetMode(r.Context(), p, at, mode)
+	return err
+}
+
+func (c *Console) confirm(p scope.Principal, r *http.Request) error {
+	_, err := c.lifecycle.ConfirmWithout(r.Context(), p, r.PostFormValue("app"))
+	return err
+}
+
+func (c *Console) show(w http.ResponseWriter, r *http.Request) {
+	if token := r.URL.Query().Get("token"); token != "" {
+		c.remember(w, r, token)
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	p, err := c.visitor(r)
+	switch {
+	case errors.Is(err, http.ErrNoCookie):
+		c.render(w, http.StatusOK, view{})
+	case err != nil:
+		c.render(w, http.StatusUnauthorized, view{Message: err.Error()})
+	default:
+		c.render(w, http.StatusOK, c.view(p))
+	}
+}
+
+func (c *Console) render(w http.ResponseWriter, status int, v view) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if err := page.Execute(w, v); err != nil {
+		c.log.Error("the page cannot be rendered", "err", err)
+	}
+}
+
+// view is what the page shows.
+type view struct {
+	Visitor  string
+	Message  string
+	Homes    []homeView
+	Apps     []appView
+	Counters delivery.Counters
+}
+
+type homeView struct {
+	*home.Location
+	Mode    home.Mode
+	Devices []deviceView
+}
+
+type deviceView struct {
+	*home.Device
+	Room       string
+	Attributes []attributeView
+}
+
+type attributeView struct {
+	home.Attribute
+	Text    string
+	Choices []string // other values that the visitor can let a virtual device report
+}
+
+type appView struct {
+	*apps.App
+	Held      string
+	Installed []installedView
+}
+
+type installedView struct {
+	*apps.Installed
+	Subscriptions []*subscription.Subscription
+	Delivery      delivery.Status
+	Gaps          []delivery.Gap
+}
+
+// maxChoices is how many values of an attribute get a button.
+const maxChoices = 4
+
+func (c *Console) view(p scope.Principal) view {
+	v := view{Visitor: p.Name, Counters: c.shard.Delivery().Counters()}
+	for _, l := range c.shard.Locations(p) {
+		h := homeView{Location: l}
+		h.Mode, _ = c.shard.Mode(p, l.ID) // it may be read, since the location may
+		for _, d := range c.shard.Devices(p, func(d *home.Device) bool { return d.Location == l.ID }) {
+			room, _ := l.Room(d.Room)
+			h.Devices = append(h.Devices, deviceView{d, room.Name, c.attributes(p, d)})
+		}
+		slices.SortStableFunc(h.Devices, func(a, b deviceView) int { return cmp.Compare(a.Room, b.Room) })
+		v.Homes = append(v.Homes, h)
+	}
+	list, err := c.directory.Apps(p, func(*apps.App) bool { return true })
+	if err != nil {
+		return v // the visitor may not see apps
+	}
+	for _, a := range list {
+		app := appView{App: a}
+		if err := a.Deliverable(); err != nil {
+			app.Held = err.Error()
+		}
+		installed, err := c.shard.InstalledApps(p, func(in *apps.Installed) bool { return in.App == a.ID })
+		if err != nil && problem.KindOf(err) != problem.Denied {
+			c.log.Error("installed apps cannot be listed", "err", err)
+		}
+		for _, in := range installed {
+			subscriptions, _ := c.shard.Subscriptions(p, in.ID) // none if it was just deleted
+			app.Installed = append(app.Installed, installedView{in, subscriptions, c.shard.Delivery().Status(in.ID, in.Location), c.shard.Delivery().Gaps(in.ID)})
+		}
+		v.Apps = append(v.Apps, app)
+	}
+	return v
+}
+
+func (c *Console) attributes(p scope.Principal, d *home.Device) []attributeView {
+	state, _, err := c.shard.State(p, d.ID)
+	if err != nil {
+		return nil // it was just deleted
+	}
+	var list []attributeView
+	for _, a := range state {
+		v := attributeView{Attribute: a, Text: strings.TrimSpace(a.Value.Text() + " " + a.Unit)}
+		definition, ok := c.directory.Capabilities.Capability(a.Capability)
+		if ok && d.Type == home.Virtual && p.May(scope.Device("w", d.ID)) {
+			values := definition.Attributes[a.Attribute].Schema.Properties["value"].Enum
+			for _, e := range values {
+				if s, isText := e.(string); isText && len(values) <= maxChoices && (s != a.Value.Text() || capability.Momentary(a.Capability, a.Attribute)) {
+					v.Choices = append(v.Choices, s)
+				}
+			}
+		}
+		list = append(list, v)
+	}
+	return list
+}

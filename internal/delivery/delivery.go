@@ -53,6 +53,7 @@ type Dispatcher struct {
 	caughtUp   map[id.InstalledApp]bool    // their stored cursors are to be deleted
 	gaps       map[id.InstalledApp][]Gap
 	newGaps    map[id.InstalledApp][]Gap // not stored yet
+	started    bool
 	stopping   bool
 	counters   Counters
 }
@@ -117,12 +118,13 @@ func (d *Dispatcher) RestoreGap(app id.InstalledApp, g Gap) { d.gaps[app] = appe
 // RestoreLast sets the position of a location's newest event. It comes before Start.
 func (d *Dispatcher) RestoreLast(location id.Location, position uint64) { d.last[location] = position }
 
-// Start lets the restored cursors go on. Every event up to the position has been offered,
+// Start lets what was restored and offered so far go out. Every event up to the position has been offered,
 // or is before the low-water mark.
 func (d *Dispatcher) Start(dispatched uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dispatched = max(d.dispatched, dispatched)
+	d.started = true
 	for _, c := range d.cursors {
 		d.start(c)
 	}
@@ -169,7 +171,7 @@ func (d *Dispatcher) offer(app id.InstalledApp, it item) {
 
 // start makes a pump work for the cursor. The caller holds mu.
 func (d *Dispatcher) start(c *cursor) {
-	if c.running || d.stopping || c.removed {
+	if c.running || !d.started || d.stopping || c.removed {
 		return
 	}
 	if c.timer != nil {

@@ -29,23 +29,8 @@ import (
 // once and in order, though answers were lost.
 func TestAppendsOutliveTheServer(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	options := server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true, NoLog: true}
-	run := func() *server.Server {
-		o := options
-		s, err := server.NewServer(&o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		if !s.ReadyForConnections(10 * time.Second) {
-			t.Fatal("nats: not ready")
-		}
-		return s
-	}
-	nats := run()
-	options.Port = nats.Addr().(*net.TCPAddr).Port
-	e := enginetest.Open(t, engine.Config{URL: nats.ClientURL()})
+	nats := enginetest.Restartable(t)
+	e := enginetest.Open(t, engine.Config{URL: nats.URL})
 	s := openStream(t, e)
 	defer s.Close()
 
@@ -84,14 +69,12 @@ func TestAppendsOutliveTheServer(t *testing.T) {
 	})
 	for range 5 {
 		time.Sleep(150 * time.Millisecond)
-		nats.Shutdown()
-		nats.WaitForShutdown()
-		nats = run()
+		nats.Stop()
+		nats.Start()
 	}
 	time.Sleep(100 * time.Millisecond)
 	close(stop)
 	wait.Wait()
-	t.Cleanup(func() { nats.Shutdown(); nats.WaitForShutdown() })
 
 	got := map[uint64]string{}
 	for from := uint64(1); ; {

@@ -48,6 +48,7 @@ type Stream struct {
 	opened uint64 // position of our opening mark
 
 	committed atomic.Uint64
+	stalled   atomic.Pointer[error] // why the append under way is not acknowledged yet
 
 	stop    context.CancelFunc
 	done    chan struct{}
@@ -157,6 +158,15 @@ func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failure
+}
+
+// Stalled returns why the append under way is not acknowledged, while it is tried again, and
+// nil when nothing stands in the way.
+func (s *Stream) Stalled() error {
+	if err := s.stalled.Load(); err != nil {
+		return fmt.Errorf("append to %s: %w", s.cfg.Name, *err)
+	}
+	return nil
 }
 
 // Append queues the entries next to each other and returns the position of the first.
@@ -286,6 +296,7 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 		entries = append(entries, g.entries...)
 		atomic = atomic || g.atomic && len(g.entries) > 1
 	}
+	defer s.stalled.Store(nil)
 	for attempt := 0; ; attempt++ {
 		var err error
 		if len(entries) == 1 || !atomic && len(entries) < singlesBelow {
@@ -306,6 +317,7 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 		case known:
 			return ErrFenced
 		}
+		s.stalled.Store(&err)
 		if attempt%20 == 0 {
 			s.engine.log.Warn("append not acknowledged, trying again", "stream", s.cfg.Name, "err", err, "attempt", attempt+1)
 		}

@@ -112,6 +112,13 @@ func TestBulkEvents(t *testing.T) {
 		equal(t, "the line", get(answer, "results", i, "line"), want.line)
 		contains(t, "line "+want.line, get(answer, "results", i), want.part)
 	}
+	var many strings.Builder
+	for i := range 2500 { // more than one append
+		many.WriteString(line(light, "switchLevel", "level", fmt.Sprint(i%101)) + "\n")
+	}
+	answer = h.ok("POST", "/hark/v1/events", many.String())
+	equal(t, "many accepted", get(answer, "accepted"), "2500")
+	equal(t, "the last line", get(answer, "results", 2499, "line"), "2500")
 	equal(t, "one event", get(h.ok("POST", "/hark/v1/events", "{\n"+line(lamp, "switch", "switch", `"off"`)[1:]), "accepted"), "1")
 	equal(t, "an array", get(h.ok("POST", "/hark/v1/events", "["+line(lamp, "switch", "switch", `"on"`)+","+line(lamp, "switch", "switch", `"off"`)+"]"), "accepted"), "2")
 	h.refused(http.StatusUnprocessableEntity, "POST", "/hark/v1/events", line(lamp, "switch", "switch", `"dim"`))
@@ -230,4 +237,49 @@ func TestTwoServersInOneProcess(t *testing.T) {
 	one.ok("POST", "/locations", object{"name": "Second"})
 	equal(t, "the other's locations", fmt.Sprint(len(two.ok("GET", "/locations", nil)["items"].([]any))), "1")
 	two.as(one.token).refused(http.StatusUnauthorized, "GET", "/devices", nil)
+}
+
+// TestAnAppSeesItsOwnLocationOnly holds whatever the app's scopes are.
+func TestAnAppSeesItsOwnLocationOnly(t *testing.T) {
+	t.Parallel()
+	h := run(t, t.TempDir())
+	cabin := get(h.ok("POST", "/locations", object{"name": "Cabin"}), "locationId")
+	lamp := get(h.ok("POST", "/virtualdevices/prototypes", object{"name": "Cabin lamp", "owner": object{"ownerType": "LOCATION", "ownerId": cabin}}), "deviceId")
+	a := h.install("greedy", "r:devices:*", "w:devices:*", "x:devices:*", "r:locations:*", "w:locations:*", "x:locations:*")
+	own := h.as(a.access)
+	equal(t, "its locations", get(own.ok("GET", "/locations", nil), "items", 1), "")
+	mode := get(h.ok("GET", "/locations/"+cabin+"/modes", nil), "items", 1, "id")
+	for _, c := range []struct {
+		method, path string
+		body         any
+	}{
+		{"GET", "/locations/" + cabin, nil},
+		{"PUT", "/locations/" + cabin, object{"name": "Mine"}},
+		{"PUT", "/locations/" + cabin + "/modes/current", object{"modeId": mode}},
+		{"POST", "/locations/" + cabin + "/rooms", object{"name": "Den"}},
+		{"GET", "/devices/" + lamp, nil},
+		{"POST", "/devices/" + lamp + "/commands", object{"commands": []object{{"capability": "switch", "command": "on"}}}},
+		{"POST", "/virtualdevices/" + lamp + "/events", object{"deviceEvents": []object{{"capability": "switch", "attribute": "switch", "value": "on"}}}},
+		{"POST", "/virtualdevices/prototypes", object{"name": "Spy", "owner": object{"ownerType": "LOCATION", "ownerId": cabin}}},
+		{"POST", "/installedapps/" + a.installed + "/subscriptions", object{"sourceType": "DEVICE", "device": object{"deviceId": lamp}}},
+	} {
+		own.refused(http.StatusForbidden, c.method, c.path, c.body)
+	}
+	equal(t, "the lamp", get(h.ok("GET", "/devices/"+lamp+"/status", nil), "components", "main", "switch", "switch", "value"), "off")
+}
+
+// TestNobodyGrantsMoreThanTheyHold installs with a token that may install, but not read devices.
+func TestNobodyGrantsMoreThanTheyHold(t *testing.T) {
+	t.Parallel()
+	h := run(t, t.TempDir())
+	installer := h.as(get(h.ok("POST", "/hark/v1/tokens", object{"name": "installer", "scopes": []string{"w:installedapps:*", "r:installedapps:*", "r:locations:*"}}), "token"))
+	app := get(h.ok("POST", "/apps", object{"appName": "grant", "appType": "API_ONLY"}), "app", "appId")
+	ask := func(permissions ...string) object {
+		return object{"appId": app, "locationId": h.location, "permissions": permissions}
+	}
+	refusal := installer.refused(http.StatusForbidden, "POST", "/installedapps", ask("r:devices:*"))
+	contains(t, "the refusal", get(refusal, "message"), "You cannot grant r:devices:*", "installer")
+	in := get(installer.ok("POST", "/installedapps", ask("r:locations:*")), "installedApp", "installedAppId")
+	installer.refused(http.StatusForbidden, "PUT", "/installedapps/"+in+"/configs", object{"permissions": []string{"r:devices:*"}})
+	equal(t, "the permissions", get(h.ok("GET", "/installedapps/"+in, nil), "permissions"), `["r:locations:*"]`)
 }

@@ -186,7 +186,7 @@ func (s *Server) Err() error {
 	if !s.engine.Connected() {
 		return errors.New("the engine cannot be reached")
 	}
-	return errors.Join(s.shard.Err(), s.directory.Err())
+	return errors.Join(s.shard.Err(), s.shard.Stalled(), s.directory.Err())
 }
 
 // Run answers requests until ctx ends or the server can work no more, then lets requests and

@@ -3,6 +3,7 @@ package hark
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"testing"
 	"time"
 
@@ -34,6 +35,27 @@ func TestOnAnExistingNATS(t *testing.T) {
 			a.only("off")
 		})
 	}
+}
+
+// TestAnOutageOfNATSIsShownAndOutlived stops the NATS server under a hark and starts it again.
+func TestAnOutageOfNATSIsShownAndOutlived(t *testing.T) {
+	t.Parallel()
+	nats := enginetest.Restartable(t)
+	h := run(t, t.TempDir(), func(c *Config) { c.NATS = NATS{URL: nats.URL, Replicas: 1} })
+	a := h.install("outage", "r:devices:*")
+	lamp := h.device("Floor lamp")
+	a.subscribe("DEVICE", object{"deviceId": lamp})
+	nats.Stop()
+	eventually(t, "it is not ready", func() bool {
+		status, _, _ := h.try("GET", "/readyz", nil)
+		return status == http.StatusServiceUnavailable
+	})
+	reported := make(chan string)
+	go func() { reported <- h.report(lamp, "switch", "switch", "on") }() // waits until it is durable
+	nats.Start()
+	equal(t, "the report's state change", <-reported, "true")
+	a.only("on")
+	eventually(t, "it is ready again", func() bool { status, _, _ := h.try("GET", "/readyz", nil); return status == http.StatusOK })
 }
 
 // TestASecondHarkTakesOver opens the same NATS from a second hark: the first one can append

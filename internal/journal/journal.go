@@ -65,6 +65,9 @@ func (j *Journal) First(ctx context.Context) (uint64, error) { return j.stream.F
 // Err returns why the journal takes no more events, nil while it does.
 func (j *Journal) Err() error { return j.stream.Err() }
 
+// Stalled returns why appended events are not durable yet, while that is tried again.
+func (j *Journal) Stalled() error { return j.stream.Stalled() }
+
 // Read returns up to limit durable events of the location after the position, in order.
 func (j *Journal) Read(ctx context.Context, location id.Location, after uint64, limit int) ([]*event.Event, error) {
 	messages, err := j.stream.Read(ctx, after+1, location.String()+".>", limit)

@@ -37,7 +37,7 @@ func (m *Manager) Install(ctx context.Context, p scope.Principal, r InstallReque
 	if err := app.Deliverable(); err != nil && app.SmartApp() {
 		return nil, none, err
 	}
-	permissions, err := m.permissions(app, r.Config, r.Permissions)
+	permissions, err := m.permissions(p, app, r.Config, r.Permissions)
 	if err != nil {
 		return nil, none, err
 	}
@@ -77,15 +77,25 @@ func (m *Manager) Install(ctx context.Context, p scope.Principal, r InstallReque
 }
 
 // permissions returns what is granted: what was asked for, if it may be, or what follows.
-func (m *Manager) permissions(app *apps.App, config apps.Config, asked scope.Set) (scope.Set, error) {
+// Nobody can grant what they do not hold themselves.
+func (m *Manager) permissions(p scope.Principal, app *apps.App, config apps.Config, asked scope.Set) (scope.Set, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
 	if asked == nil {
 		asked = apps.Permissions(app.OAuth.Scope, config)
+	} else if err := apps.CheckPermissions(app, asked); err != nil {
+		return nil, err
+	}
+	if p.May("w:hark") { // the server's owner
 		return asked, nil
 	}
-	return asked, apps.CheckPermissions(app, asked)
+	for _, s := range asked {
+		if err := p.Require(s); err != nil {
+			return nil, problem.New(problem.Denied, "You cannot grant %s, since you do not hold it. %v", s, err).At("permissions")
+		}
+	}
+	return asked, nil
 }
 
 func (m *Manager) onlyInstance(app *apps.App, at id.Location) error {
@@ -133,7 +143,7 @@ func (m *Manager) Reconfigure(ctx context.Context, p scope.Principal, installed 
 	if config == nil {
 		config = in.Config
 	}
-	permissions, err := m.permissions(app, config, asked)
+	permissions, err := m.permissions(p, app, config, asked)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,9 @@ func (s *Store) Close() { s.stream.Close() }
 // Err returns why the store takes no more writes, nil while it does.
 func (s *Store) Err() error { return s.stream.Err() }
 
+// Stalled returns why queued changes are not durable yet, while that is tried again.
+func (s *Store) Stalled() error { return s.stream.Stalled() }
+
 // Write is one change: a new value for a record, or its end when Value is nil.
 type Write struct {
 	Kind  string // such as "device"; of letters

@@ -21,6 +21,10 @@ type Principal struct {
 // IsApp reports whether an installed app calls.
 func (p Principal) IsApp() bool { return !p.InstalledApp.IsZero() }
 
+// Sees reports whether the location is the principal's business: an installed app's is its
+// own alone, whatever its scopes.
+func (p Principal) Sees(at id.Location) bool { return !p.IsApp() || p.Location == at }
+
 // May reports whether the principal holds one of the needed scopes.
 func (p Principal) May(needs ...Scope) bool {
 	return slices.ContainsFunc(needs, p.Scopes.Covers)

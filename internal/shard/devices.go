@@ -35,7 +35,7 @@ func (s *Shard) CreateDevice(ctx context.Context, p scope.Principal, draft home.
 	}
 	return &created, s.commit(ctx, func() ([]records.Write, error) {
 		l := s.locations[draft.Location]
-		if l == nil {
+		if l == nil || !p.Sees(draft.Location) {
 			return nil, noLocation(draft.Location)
 		}
 		if _, ok := l.home.Room(draft.Room); !ok && !draft.Room.IsZero() {
@@ -70,7 +70,7 @@ func (s *Shard) device(p scope.Principal, device id.Device, verb string) (*devic
 	if err := p.Require(scope.Device(verb, device)); err != nil {
 		return nil, err
 	}
-	if d == nil || p.IsApp() && d.home.Location != p.Location {
+	if d == nil || !p.Sees(d.home.Location) {
 		return nil, noDevice(device)
 	}
 	return d, nil

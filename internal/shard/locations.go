@@ -24,7 +24,7 @@ func (s *Shard) find(p scope.Principal, verb string, at id.Location) (*location,
 	if err := p.Require(scope.Location(verb, at)); err != nil {
 		return nil, err
 	}
-	if l := s.locations[at]; l != nil {
+	if l := s.locations[at]; l != nil && p.Sees(at) {
 		return l, nil
 	}
 	return nil, noLocation(at)
@@ -48,7 +48,7 @@ func (s *Shard) Locations(p scope.Principal) []*home.Location {
 	defer s.mu.RUnlock()
 	var list []*home.Location
 	for _, l := range s.locations {
-		if p.May(scope.Location("r", l.home.ID)) && (!p.IsApp() || p.Location == l.home.ID) {
+		if p.May(scope.Location("r", l.home.ID)) && p.Sees(l.home.ID) {
 			list = append(list, l.home)
 		}
 	}
@@ -167,14 +167,12 @@ func (s *Shard) Mode(p scope.Principal, at id.Location) (home.Mode, error) {
 func (s *Shard) SetMode(ctx context.Context, p scope.Principal, at id.Location, mode id.Mode) (home.Mode, error) {
 	wait := make(chan error, 1)
 	s.mu.Lock()
-	if !p.May(scope.Location("w", at)) {
-		if err := p.Require(scope.Location("x", at), scope.Location("w", at)); err != nil {
-			s.mu.Unlock()
-			return home.Mode{}, err
-		}
+	if err := p.Require(scope.Location("x", at), scope.Location("w", at)); err != nil {
+		s.mu.Unlock()
+		return home.Mode{}, err
 	}
 	l := s.locations[at]
-	if l == nil {
+	if l == nil || !p.Sees(at) {
 		s.mu.Unlock()
 		return home.Mode{}, noLocation(at)
 	}
@@ -295,7 +293,7 @@ func (s *Shard) FindRoom(p scope.Principal, room id.Room) (home.Room, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	l := s.rooms[room]
-	if l == nil {
+	if l == nil || !p.Sees(l.home.ID) {
 		if err := p.Require("r:locations:*"); err != nil {
 			return home.Room{}, err
 		}

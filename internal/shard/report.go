@@ -39,38 +39,19 @@ type Outcome struct {
 const maxContent = 64 << 10
 
 // Report journals what devices said, in order, and returns once all of it is durable. With
-// strict, one bad report refuses all; else the others are taken, and each outcome tells.
+// strict, for up to a thousand, one bad report refuses all; else the others are taken, and each
+// outcome tells.
 func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report, strict bool) ([]Outcome, error) {
-	outcomes := make([]Outcome, len(reports))
-	var events []*event.Event
+	outcomes := make([]Outcome, 0, len(reports))
 	var waits []chan error
-
-	s.mu.Lock()
-	for i := range reports {
-		if err := s.checkReport(p, &reports[i]); err != nil {
-			if strict {
-				s.mu.Unlock()
-				return nil, err
-			}
-			outcomes[i].Err = err
-		}
-	}
-	for i, r := range reports {
-		if outcomes[i].Err == nil {
-			outcomes[i].Event = s.happened(r)
-			events = append(events, outcomes[i].Event)
-		}
-	}
-	for chunk := range slices.Chunk(events, engine.MaxAppend) {
-		wait := make(chan error, 1)
-		if err := s.append(chunk, wait); err != nil {
-			s.mu.Unlock()
+	for chunk := range slices.Chunk(reports, maxAtOnce) {
+		some, wait, err := s.take(p, chunk, strict)
+		if err != nil {
 			return nil, err
 		}
+		outcomes = append(outcomes, some...)
 		waits = append(waits, wait)
 	}
-	s.mu.Unlock()
-
 	for _, wait := range waits {
 		select {
 		case err := <-wait:
@@ -82,6 +63,35 @@ func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report,
 		}
 	}
 	return outcomes, nil
+}
+
+// maxAtOnce is how many reports are taken under one lock: a large request must not hold up
+// the others. A strict request has at most as many.
+const maxAtOnce = engine.MaxAppend
+
+// take checks and journals some reports. Wait gets a value when they are durable.
+func (s *Shard) take(p scope.Principal, reports []Report, strict bool) (outcomes []Outcome, wait chan error, err error) {
+	outcomes = make([]Outcome, len(reports))
+	wait = make(chan error, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range reports {
+		if outcomes[i].Err = s.checkReport(p, &reports[i]); outcomes[i].Err != nil && strict {
+			return nil, nil, outcomes[i].Err
+		}
+	}
+	var events []*event.Event
+	for i, r := range reports {
+		if outcomes[i].Err == nil {
+			outcomes[i].Event = s.happened(r)
+			events = append(events, outcomes[i].Event)
+		}
+	}
+	if len(events) == 0 {
+		wait <- nil
+		return outcomes, wait, nil
+	}
+	return outcomes, wait, s.append(events, wait)
 }
 
 func notJournalled(err error) error {
@@ -156,12 +166,9 @@ func (d *device) set(a home.Attribute) {
 // checkReport reports what is wrong with a report and fills in its defaults. The caller
 // holds mu.
 func (s *Shard) checkReport(p scope.Principal, r *Report) error {
-	d := s.devices[r.Device]
-	if d == nil || !p.May(scope.Device("w", r.Device)) && (d.home.Owner.IsZero() || d.home.Owner != p.InstalledApp) {
-		if err := p.Require(scope.Device("w", r.Device)); err != nil {
-			return err
-		}
-		return noDevice(r.Device)
+	d, err := s.device(p, r.Device, "w")
+	if err != nil {
+		return err
 	}
 	if r.Component == "" {
 		r.Component = "main"

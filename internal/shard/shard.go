@@ -210,6 +210,14 @@ func (s *Shard) Err() error {
 	return s.records.Err()
 }
 
+// Stalled returns why events or changes are not durable yet, while that is tried again.
+func (s *Shard) Stalled() error {
+	if err := s.journal.Stalled(); err != nil {
+		return err
+	}
+	return s.records.Stalled()
+}
+
 // Delivery returns the shard's dispatcher.
 func (s *Shard) Delivery() *delivery.Dispatcher { return s.delivery }
 

@@ -56,6 +56,46 @@ func Server(tb testing.TB) string {
 	return start(tb, &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true}).ClientURL()
 }
 
+// Restarting is a NATS server that can be stopped and started again on the same data.
+type Restarting struct {
+	URL string
+
+	tb      testing.TB
+	options server.Options
+	server  *server.Server
+}
+
+// Restartable starts a NATS server that can be stopped and started again.
+func Restartable(tb testing.TB) *Restarting {
+	tb.Helper()
+	r := &Restarting{tb: tb, options: server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true}}
+	r.Start()
+	r.options.Port, r.URL = r.server.Addr().(*net.TCPAddr).Port, r.server.ClientURL()
+	tb.Cleanup(func() { r.Stop() })
+	return r
+}
+
+// Start starts the server.
+func (r *Restarting) Start() {
+	r.tb.Helper()
+	options := r.options
+	s, err := server.NewServer(&options)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		r.tb.Fatal("nats: not ready")
+	}
+	r.server = s
+}
+
+// Stop stops the server; its data stay.
+func (r *Restarting) Stop() {
+	r.server.Shutdown()
+	r.server.WaitForShutdown()
+}
+
 // Cluster starts three NATS servers that form a JetStream cluster and returns their URLs.
 func Cluster(tb testing.TB) string {
 	tb.Helper()

@@ -123,6 +123,18 @@ func newClient(o *apps.OAuth) (secret string) {
 	return secret
 }
 
+// Client returns the app whose OAuth client it is, if the secret is right.
+func (d *Directory) Client(clientID, secret string) (*apps.App, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, a := range d.apps {
+		if a.OAuth.ClientID == clientID {
+			return a, subtle.ConstantTimeCompare([]byte(a.OAuth.SecretHash), []byte(hash(secret))) == 1
+		}
+	}
+	return nil, false
+}
+
 // UpdateApp replaces the app by what change makes of a copy of it.
 func (d *Directory) UpdateApp(ctx context.Context, p scope.Principal, nameOrID string, change func(*apps.App) error) (*apps.App, error) {
 	d.writing.Lock()

@@ -38,6 +38,7 @@ type Token struct {
 	Kind         string          `json:"kind"`
 	Name         string          `json:"name,omitempty"`
 	InstalledApp id.InstalledApp `json:"installedAppId,omitzero"`
+	Pair         id.Token        `json:"pair,omitzero"`    // shared by an access and its refresh token
 	Scopes       scope.Set       `json:"scopes,omitempty"` // of a personal token
 	Created      time.Time       `json:"created"`
 	Expires      time.Time       `json:"expires,omitzero"` // zero never
@@ -112,13 +113,62 @@ type Pair struct {
 
 // IssuePair makes an access and a refresh token for the installed app.
 func (d *Directory) IssuePair(ctx context.Context, app id.InstalledApp) (Pair, error) {
+	pair, tokens := newPair(app)
+	return pair, d.putTokens(ctx, tokens)
+}
+
+func newPair(app id.InstalledApp) (Pair, map[string]*Token) {
 	now := time.Now().UTC()
-	pair := Pair{Access: id.New[id.Token]().String(), Refresh: id.New[id.Token]().String(), Expires: now.Add(AccessLife)}
-	err := d.putTokens(ctx, map[string]*Token{
-		hash(pair.Access):  {ID: id.New[id.Token](), Kind: Access, InstalledApp: app, Created: now, Expires: pair.Expires},
-		hash(pair.Refresh): {ID: id.New[id.Token](), Kind: Refresh, InstalledApp: app, Created: now, Expires: now.Add(RefreshLife)},
-	})
-	return pair, err
+	pair, together := Pair{Access: id.New[id.Token]().String(), Refresh: id.New[id.Token]().String(), Expires: now.Add(AccessLife)}, id.New[id.Token]()
+	return pair, map[string]*Token{
+		hash(pair.Access):  {ID: id.New[id.Token](), Kind: Access, InstalledApp: app, Pair: together, Created: now, Expires: pair.Expires},
+		hash(pair.Refresh): {ID: id.New[id.Token](), Kind: Refresh, InstalledApp: app, Pair: together, Created: now, Expires: now.Add(RefreshLife)},
+	}
+}
+
+// Redeem replaces the pair of a refresh token, which works once, by a new one. May reports
+// whether the caller may act for the installed app. The error is for the caller to read.
+func (d *Directory) Redeem(ctx context.Context, refresh string, may func(id.InstalledApp) bool) (id.InstalledApp, Pair, error) {
+	var none id.InstalledApp
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.mu.RLock()
+	old, ok := d.tokens[hash(refresh)]
+	d.mu.RUnlock()
+	switch {
+	case !ok || old.Kind != Refresh:
+		return none, Pair{}, problem.New(problem.Invalid, "The refresh token is not known here. Each works once: use the one that came with the last answer.")
+	case old.expired(time.Now()):
+		return none, Pair{}, problem.New(problem.Invalid, "The refresh token expired at %s. The user has to authorise or install the app again.", old.Expires.UTC().Format(time.RFC3339))
+	case !may(old.InstalledApp):
+		return none, Pair{}, problem.New(problem.Invalid, "The refresh token belongs to another app's client.")
+	}
+	pair, tokens := newPair(old.InstalledApp)
+	var writes []records.Write
+	for h, t := range tokens {
+		writes = append(writes, records.Write{Kind: kindToken, ID: h, Value: t})
+	}
+	d.mu.RLock()
+	var dead []string
+	for h, t := range d.tokens {
+		if t.Pair == old.Pair && t.InstalledApp == old.InstalledApp {
+			dead = append(dead, h)
+			writes = append(writes, records.Write{Kind: kindToken, ID: h})
+		}
+	}
+	d.mu.RUnlock()
+	if err := d.records.Write(ctx, writes...); err != nil {
+		return none, Pair{}, unavailable(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range dead {
+		delete(d.tokens, h)
+	}
+	for h, t := range tokens {
+		d.tokens[h] = t
+	}
+	return old.InstalledApp, pair, nil
 }
 
 // ForgetTokensOf forgets all tokens of an installed app.

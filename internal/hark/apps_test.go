@@ -1,6 +1,7 @@
 package hark
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -278,5 +279,78 @@ func TestUniquenessHoldsUnderParallelRequests(t *testing.T) {
 	}
 	if made != 1 {
 		t.Errorf("%d were made, want 1", made)
+	}
+}
+
+// TestRefreshTokens redeems as the clients do: credentials by Basic, form or query.
+func TestRefreshTokens(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := run(t, dir)
+	made := h.ok("POST", "/apps", object{"appName": "oauth", "appType": "API_ONLY"})
+	client, secret := get(made, "oauthClientId"), get(made, "oauthClientSecret")
+	tokens := h.ok("POST", "/installedapps", object{"appId": get(made, "app", "appId"), "locationId": h.location, "permissions": []string{"r:locations:*"}})["tokens"].(object)
+	redeem := func(path, form, user, password string) (int, object) {
+		r, err := http.NewRequest("POST", h.server.BaseURL()+path, strings.NewReader(form))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if user != "" {
+			r.SetBasicAuth(user, password)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var answer object
+		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, answer
+	}
+	grant := func(refresh string) string { return "grant_type=refresh_token&refresh_token=" + refresh }
+	secrets := "&client_id=" + client + "&client_secret=" + secret
+	old := tokens
+	for _, try := range []func(refresh string) (int, object){
+		func(refresh string) (int, object) {
+			return redeem("/oauth/token", grant(refresh)+"&client_id="+client, client, secret)
+		},
+		func(refresh string) (int, object) { return redeem("/v1/oauth/token", grant(refresh)+secrets, "", "") },
+		func(refresh string) (int, object) { return redeem("/oauth/token?"+grant(refresh)+secrets, "", "", "") },
+	} {
+		status, answer := try(get(tokens, "refresh_token"))
+		if status != http.StatusOK || get(answer, "installed_app_id") == "" || get(answer, "scope") != "r:locations:*" || get(answer, "token_type") != "bearer" {
+			t.Fatalf("%d %v", status, answer)
+		}
+		h.as(get(tokens, "access_token")).refused(http.StatusUnauthorized, "GET", "/locations", nil) // the old one is dead
+		tokens = answer
+		h.as(get(tokens, "access_token")).ok("GET", "/locations", nil)
+	}
+	for what, c := range map[string]struct {
+		status int
+		form   string
+		code   string
+	}{
+		"a used refresh token":  {http.StatusBadRequest, grant(get(old, "refresh_token")) + secrets, "invalid_grant"},
+		"an access token":       {http.StatusBadRequest, grant(get(tokens, "access_token")) + secrets, "invalid_grant"},
+		"another secret":        {http.StatusUnauthorized, grant(get(tokens, "refresh_token")) + "&client_id=" + client + "&client_secret=x", "invalid_client"},
+		"no client":             {http.StatusUnauthorized, grant(get(tokens, "refresh_token")), "invalid_client"},
+		"another kind of grant": {http.StatusBadRequest, "grant_type=password" + secrets, "unsupported_grant_type"},
+	} {
+		status, answer := redeem("/oauth/token", c.form, "", "")
+		if status != c.status || get(answer, "error") != c.code || get(answer, "error_description") == "" {
+			t.Errorf("%s: %d %v", what, status, answer)
+		}
+	}
+	other := h.ok("POST", "/apps", object{"appName": "thief", "appType": "API_ONLY"})
+	if status, answer := redeem("/oauth/token", grant(get(tokens, "refresh_token")), get(other, "oauthClientId"), get(other, "oauthClientSecret")); status != http.StatusBadRequest {
+		t.Errorf("another app redeems it: %v", answer)
+	}
+	h.stop()
+	h = run(t, dir)
+	if status, answer := redeem("/oauth/token", grant(get(tokens, "refresh_token"))+secrets, "", ""); status != http.StatusOK {
+		t.Errorf("after a restart: %d %v", status, answer)
 	}
 }

@@ -14,6 +14,7 @@ func (a *API) routes() {
 	a.open("GET /readyz", (*call).readyz)
 	a.open("GET /pl/{region}/{fingerprint}", (*call).signingKey)
 	a.open("GET /apps/{app}/confirm-registration", (*call).confirmRegistration)
+	a.open("POST /oauth/token", (*call).token)
 
 	for _, apps := range []string{"/apps", "/smartapps"} { // the second is newer clients' name for it
 		a.handle("GET "+apps, (*call).listApps)

@@ -27,8 +27,8 @@ func tour(t *testing.T) []string {
 		}
 		blocks = append(blocks, block)
 	}
-	if len(blocks) != 5 {
-		t.Fatalf("the tour has %d blocks, want 5", len(blocks))
+	if len(blocks) != 6 {
+		t.Fatalf("the tour has %d blocks, want 6", len(blocks))
 	}
 	return blocks
 }
@@ -111,7 +111,7 @@ func TestReadmeTour(t *testing.T) {
 	}
 	for i, block := range tour(t) {
 		block = strings.NewReplacer("http://127.0.0.1:8080", h.BaseURL, "127.0.0.1:9000", address).Replace(block)
-		if i == 4 { // "Stop the second terminal"
+		if i == 5 { // "Stop the second terminal"
 			stop()
 		}
 		if _, err := in.Write([]byte(block)); err != nil {
@@ -125,7 +125,7 @@ func TestReadmeTour(t *testing.T) {
 	if err := shell.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, said.Bytes())
 	}
-	for _, part := range []string{`"subscriptionName":"doors"`, `{"stateChanges":[true]}`, "Missing scope r:locations:" + h.LocationID, `"targetStatus":"CONFIRMED"`} {
+	for _, part := range []string{`"subscriptionName":"doors"`, `{"stateChanges":[true]}`, "Missing scope r:locations:" + h.LocationID, "the value did not change", `"targetStatus":"CONFIRMED"`} {
 		if !strings.Contains(said.String(), part) {
 			t.Errorf("the tour does not say %s:\n%s", part, said.Bytes())
 		}

@@ -31,7 +31,7 @@ func (d *devCommand) Run(in *invocation) error {
 		defer os.RemoveAll(dir)
 		in.settings.Data = dir
 	}
-	server, err := hark.New(in, in.settings, in.settings.Logger(in.stderr), true)
+	server, err := hark.New(in, in.settings, in.settings.Logger(in.stderr), hark.Demo)
 	if err != nil {
 		return err
 	}

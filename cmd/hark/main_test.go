@@ -22,6 +22,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await,
 			"get":   getURL,
+			"pick":  pick,
 		},
 	})
 }
@@ -64,4 +65,14 @@ func getURL(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s: %s %s", args[1], response.Status, b)
 	}
 	fmt.Fprintf(ts.Stdout(), "%s\n", b)
+}
+
+// pick sets a variable to the first member of the name in the last output: pick VARIABLE NAME.
+func pick(ts *testscript.TestScript, neg bool, args []string) {
+	_, rest, ok := strings.Cut(ts.ReadFile("stdout"), `"`+args[1]+`":"`)
+	if !ok {
+		ts.Fatalf("no member %s", args[1])
+	}
+	value, _, _ := strings.Cut(rest, `"`)
+	ts.Setenv(args[0], value)
 }

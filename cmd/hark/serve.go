@@ -17,7 +17,7 @@ func (s *serveCommand) Run(in *invocation) error {
 		return errors.New("hark serve needs --data DIR, the directory that keeps everything")
 	}
 	log := in.settings.Logger(in.stderr)
-	server, err := hark.New(in, in.settings, log, false)
+	server, err := hark.New(in, in.settings, log, hark.Serve)
 	if err != nil {
 		return err
 	}

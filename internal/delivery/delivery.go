@@ -118,12 +118,14 @@ func (d *Dispatcher) RestoreGap(app id.InstalledApp, g Gap) { d.gaps[app] = appe
 // RestoreLast sets the position of a location's newest event. It comes before Start.
 func (d *Dispatcher) RestoreLast(location id.Location, position uint64) { d.last[location] = position }
 
-// Start lets what was restored and offered so far go out. Every event up to the position has been offered,
-// or is before the low-water mark.
-func (d *Dispatcher) Start(dispatched uint64) {
+// Reach says that every event up to the position has been offered, or is before the low-water
+// mark. It comes before Start.
+func (d *Dispatcher) Reach(position uint64) { d.dispatched = max(d.dispatched, position) }
+
+// Start lets what was restored and offered so far go out.
+func (d *Dispatcher) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dispatched = max(d.dispatched, dispatched)
 	d.started = true
 	for _, c := range d.cursors {
 		d.start(c)

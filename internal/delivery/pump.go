@@ -12,6 +12,7 @@ import (
 	"hark/internal/envelope"
 	"hark/internal/event"
 	"hark/internal/id"
+	"hark/internal/scope"
 	"hark/internal/subscription"
 )
 
@@ -215,10 +216,7 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 		if !ok {
 			return nil
 		}
-		if in.Status != apps.Authorized {
-			return held{errors.New("the app's INSTALL call has not ended yet")}
-		}
-		if err := app.Deliverable(); err != nil {
+		if err := Held(app, in); err != nil {
 			return held{err}
 		}
 		if err := d.send(app, in, it.event, s); err != nil {
@@ -234,18 +232,33 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 	return nil
 }
 
+// Held returns why nothing may be sent to the installed app for now, nil when it may. What
+// waits goes out once that ends.
+func Held(app *apps.App, in *apps.Installed) error {
+	if in.Status != apps.Authorized {
+		return errors.New("the app's INSTALL call has not ended yet")
+	}
+	return app.Deliverable()
+}
+
+// Withheld returns why the event may not be sent to the installed app, nil when it may: the
+// scope is checked again at each delivery, so that a revoked one stops the next event.
+func Withheld(in *apps.Installed, e *event.Event) error {
+	needs := subscription.EventNeeds(e)
+	if (scope.Principal{Scopes: in.Permissions}).May(needs...) {
+		return nil
+	}
+	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", needs[0], in.Permissions.Strings())
+}
+
 // unhandled is the answer of the official SDK when it has no handler for an event.
 const unhandled = 422
 
 func (d *Dispatcher) send(app *apps.App, in *apps.Installed, e *event.Event, s *subscription.Subscription) error {
 	log := d.log.With("app", app.Name, "installedApp", in.ID, "event", e.ID, "subscription", s.DeliveryName())
-	allowed := false
-	for _, need := range subscription.EventNeeds(e) {
-		allowed = allowed || in.Permissions.Covers(need)
-	}
-	if !allowed {
+	if err := Withheld(in, e); err != nil {
 		d.count(func(n *Counters) { n.Withheld++ })
-		log.Warn("event withheld: the app no longer holds the scope", "scope", subscription.EventNeeds(e)[0])
+		log.Warn("event withheld", "because", err)
 		return nil
 	}
 	data := &envelope.EventData{InstalledApp: envelope.Describe(app, in), Events: []any{e.Webhook(s.DeliveryName())}}

@@ -94,7 +94,11 @@ func (s *Stream) Scan(ctx context.Context, from uint64, fn func(Message) error) 
 			if time.Now().After(deadline) {
 				return errors.New("scan " + s.cfg.Name + ": the engine does not show what it acknowledged")
 			}
-			time.Sleep(10 * time.Millisecond)
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			continue
 		}
 		from, deadline = next, time.Now().Add(scanPatience)

@@ -206,7 +206,7 @@ func TestStartIsRefusedClearly(t *testing.T) {
 	h := run(t, dir)
 	start := func(cfg Config) string {
 		cfg.NATS.Replicas = max(cfg.NATS.Replicas, 1)
-		s, err := New(context.Background(), cfg, slog.New(slog.DiscardHandler), false)
+		s, err := New(context.Background(), cfg, slog.New(slog.DiscardHandler), Serve)
 		if err == nil {
 			s.close(context.Background())
 			return ""

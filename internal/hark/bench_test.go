@@ -22,7 +22,7 @@ func benchServer(b *testing.B) (s *Server, token, device string) {
 	b.Helper()
 	dir := b.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := New(ctx, Config{Listen: "127.0.0.1:0", Data: dir, NATS: NATS{Replicas: 1}}, slog.New(slog.DiscardHandler), true)
+	s, err := New(ctx, Config{Listen: "127.0.0.1:0", Data: dir, NATS: NATS{Replicas: 1}}, slog.New(slog.DiscardHandler), Demo)
 	if err != nil {
 		b.Fatal(err)
 	}

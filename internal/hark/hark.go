@@ -46,14 +46,23 @@ type Server struct {
 // has ten seconds to answer.
 const drainTimeout = 12 * time.Second
 
-// New builds a server that listens but does not answer yet: [Server.Run] does. With demo,
-// an empty server gets a home.
-func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (*Server, error) {
+// Purpose is what a server is started for.
+type Purpose int
+
+// The purposes.
+const (
+	Serve Purpose = iota
+	Demo          // an empty server gets a home, and targets on this machine need no proof
+	Admin         // for one request of the command line: nothing is delivered
+)
+
+// New builds a server that listens but does not answer yet: [Server.Run] does.
+func New(ctx context.Context, cfg Config, log *slog.Logger, purpose Purpose) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	s := &Server{log: log}
-	if err := s.build(ctx, cfg, demo); err != nil {
+	if err := s.build(ctx, cfg, purpose); err != nil {
 		s.close(ctx)
 		return nil, err
 	}
@@ -61,7 +70,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, demo bool) (*Server,
 }
 
 // build makes every part, in order, and registers how each is undone the moment it exists.
-func (s *Server) build(ctx context.Context, cfg Config, demo bool) (err error) {
+func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err error) {
 	log := s.log
 	if err := s.occupy(cfg.Data); err != nil {
 		return err
@@ -84,13 +93,15 @@ func (s *Server) build(ctx context.Context, cfg Config, demo bool) (err error) {
 	s.later(func(context.Context) { s.directory.Close() })
 	caller := appcall.New(s.directory.Key)
 	s.later(func(context.Context) { caller.Close() })
-	s.shard, err = shard.Open(ctx, s.engine, shard.Config{Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}}, s.directory, caller, log)
+	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
+		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin,
+	}, s.directory, caller, log)
 	if err != nil {
 		return err
 	}
 	s.later(s.shard.Close)
 	policy := ""
-	if demo {
+	if purpose == Demo {
 		policy = lifecycle.ConfirmLoopback
 	}
 	s.lifecycle = lifecycle.New(ctx, log, s.directory, s.shard, caller, s.baseURL, cfg.autoConfirm(policy))
@@ -102,7 +113,7 @@ func (s *Server) build(ctx context.Context, cfg Config, demo bool) (err error) {
 	mux.Handle("/console/", pages)
 	mux.Handle("/", s.api)
 	s.handler = mux
-	if demo {
+	if purpose == Demo {
 		if err := s.furnish(ctx); err != nil {
 			return fmt.Errorf("furnish the demo home: %w", err)
 		}

@@ -41,7 +41,7 @@ func run(t *testing.T, dir string, change ...func(*Config)) *instance {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := New(ctx, cfg, log, true)
+	s, err := New(ctx, cfg, log, Demo)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

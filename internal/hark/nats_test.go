@@ -65,7 +65,7 @@ func TestASecondHarkTakesOver(t *testing.T) {
 	cfg := Config{Listen: "127.0.0.1:0", NATS: NATS{URL: enginetest.Server(t), Replicas: 1}}
 	open := func(dir string) *Server {
 		cfg.Data = dir
-		s, err := New(context.Background(), cfg, slog.New(slog.DiscardHandler), true)
+		s, err := New(context.Background(), cfg, slog.New(slog.DiscardHandler), Demo)
 		if err != nil {
 			t.Fatal(err)
 		}

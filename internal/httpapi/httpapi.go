@@ -204,6 +204,18 @@ func pathID[I ~[16]byte](c *call, name string) (I, error) {
 	return v, nil
 }
 
+// queryID reads an id among the parameters, and reports whether there is one.
+func queryID[I ~[16]byte](c *call, name string) (v I, given bool, err error) {
+	text := c.query().Get(name)
+	if text == "" {
+		return v, false, nil
+	}
+	if v, err = id.Parse[I](text); err != nil {
+		return v, true, problem.New(problem.Invalid, "The parameter %s: %v.", name, err).At(name).Coded("PatternError")
+	}
+	return v, true, nil
+}
+
 // answer writes v as JSON.
 func (c *call) answer(status int, v any) {
 	var b bytes.Buffer

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -377,23 +376,20 @@ func (c *call) unsubscribeAll() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.query()
-	if text := cmp.Or(q.Get("modeId"), q.Get("modeID")); text != "" {
-		mode, err := id.Parse[id.Mode](text)
-		if err != nil {
-			return nil, problem.New(problem.Invalid, "The parameter modeId: %v.", err).At("modeId").Coded("PatternError")
-		}
+	mode, given, err := queryID[id.Mode](c, "modeId")
+	if err != nil {
+		return nil, err
+	}
+	if given {
 		n, err := c.shard.LeaveMode(c.Context(), c.principal, app, mode)
 		return counted{n}, err
 	}
-	which := func(*subscription.Subscription) bool { return true }
-	if text := q.Get("deviceId"); text != "" {
-		device, err := id.Parse[id.Device](text)
-		if err != nil {
-			return nil, problem.New(problem.Invalid, "The parameter deviceId: %v.", err).At("deviceId").Coded("PatternError")
-		}
-		which = func(s *subscription.Subscription) bool { return s.Source == subscription.Device && s.Device == device }
+	device, given, err := queryID[id.Device](c, "deviceId")
+	if err != nil {
+		return nil, err
 	}
-	n, err := c.shard.Unsubscribe(c.Context(), c.principal, app, which)
+	n, err := c.shard.Unsubscribe(c.Context(), c.principal, app, func(s *subscription.Subscription) bool {
+		return !given || s.Source == subscription.Device && s.Device == device
+	})
 	return counted{n}, err
 }

@@ -58,10 +58,7 @@ func Shape[I ~[16]byte](u [16]byte) I {
 }
 
 // Parse reads the dashed form or the 32 bare hex digits, in either case.
-func Parse[I interface {
-	~[16]byte
-	comparable
-}](s string) (I, error) {
+func Parse[I ~[16]byte](s string) (I, error) {
 	var zero, u I
 	text := []byte(s)
 	switch {

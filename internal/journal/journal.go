@@ -85,6 +85,31 @@ func (j *Journal) Read(ctx context.Context, location id.Location, after uint64, 
 	return events, nil
 }
 
+// Find returns the event with the id, if it is among the newest ones: so many positions are
+// looked at.
+func (j *Journal) Find(ctx context.Context, want id.Event, newest uint64) (*event.Event, bool, error) {
+	last := j.Committed()
+	for from := last - min(last, newest) + 1; from <= last; {
+		messages, err := j.stream.Read(ctx, from, ">", findBatch)
+		if err != nil || len(messages) == 0 {
+			return nil, false, err
+		}
+		for _, m := range messages {
+			e, err := decode(m)
+			if err != nil {
+				return nil, false, err
+			}
+			if e.ID == want {
+				return e, true, nil
+			}
+		}
+		from = messages[len(messages)-1].Seq + 1
+	}
+	return nil, false, nil
+}
+
+const findBatch = 1000
+
 // Scan calls fn with every event after the position that was there when the journal was
 // opened.
 func (j *Journal) Scan(ctx context.Context, after uint64, fn func(*event.Event) error) error {

@@ -145,8 +145,7 @@ func (s *Shard) apply(l *location, e *event.Event) {
 	}
 	d.seq, d.lastReport = e.Seq, e.Time
 	s.dirty[d] = struct{}{}
-	r := e.Device
-	d.set(home.Attribute{Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value, Unit: r.Unit, Data: r.Data, Time: e.Time})
+	d.set(attribute(e))
 }
 
 func (d *device) find(component, capability, attribute string) int {
@@ -199,9 +198,17 @@ func (s *Shard) checkReport(p scope.Principal, r *Report) error {
 	return nil
 }
 
-// happened makes the event of a checked report. The caller holds mu, and journals the event
-// before it makes another of the same device unless that comes in the same call.
+// happened makes the event of a checked report and works it into the device's state at once,
+// so that the next report of the call is compared with this one. The caller holds mu, and
+// journals the event.
 func (s *Shard) happened(r Report) *event.Event {
+	e := s.compose(r)
+	s.devices[r.Device].set(attribute(e))
+	return e
+}
+
+// compose makes the event of a checked report. The caller holds mu.
+func (s *Shard) compose(r Report) *event.Event {
 	d := s.devices[r.Device]
 	changed := capability.Momentary(r.Capability, r.Attribute)
 	if i := d.find(r.Component, r.Capability, r.Attribute); i < 0 || d.state[i].Value != r.Value {
@@ -213,16 +220,19 @@ func (s *Shard) happened(r Report) *event.Event {
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	at := r.Time.UTC().Truncate(time.Millisecond)
-	// At once, so that the next report of the call is compared with this one.
-	d.set(home.Attribute{Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value, Unit: r.Unit, Data: r.Data, Time: at})
 	return &event.Event{
-		ID: id.New[id.Event](), Type: event.DeviceEvent, Time: at, Location: d.home.Location, Mode: d.at.mode,
+		ID: id.New[id.Event](), Type: event.DeviceEvent, Time: r.Time.UTC().Truncate(time.Millisecond), Location: d.home.Location, Mode: d.at.mode,
 		Device: &event.Report{
 			Device: r.Device, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute,
 			Value: r.Value, Unit: r.Unit, Data: r.Data, StateChange: changed, CommandID: r.CommandID,
 		},
 	}
+}
+
+// attribute is what a device's event leaves as its state.
+func attribute(e *event.Event) home.Attribute {
+	r := e.Device
+	return home.Attribute{Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value, Unit: r.Unit, Data: r.Data, Time: e.Time}
 }
 
 func noDevice(device id.Device) error {

@@ -109,6 +109,7 @@ type checkpoint struct {
 type Config struct {
 	Name    string // of a-z 0-9; names its streams
 	Journal journal.Config
+	Silent  bool // deliver nothing: what waits goes on waiting
 }
 
 // Open loads the shard, works in what the journal has beyond the last checkpoint, and starts
@@ -130,7 +131,7 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, done: make(chan struct{}),
 	}
 	s.delivery = delivery.New(ctx, log, dir, j, caller, s)
-	if err := s.restore(ctx); err != nil {
+	if err := s.restore(ctx, cfg.Silent); err != nil {
 		j.Close()
 		store.Close()
 		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
@@ -142,7 +143,7 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 }
 
 // restore brings memory to where it was: the records, then the journal after them.
-func (s *Shard) restore(ctx context.Context) error {
+func (s *Shard) restore(ctx context.Context, silent bool) error {
 	var l loader
 	if err := s.records.Load(ctx, l.load); err != nil {
 		return err
@@ -161,7 +162,10 @@ func (s *Shard) restore(ctx context.Context) error {
 	for at, l := range s.locations {
 		s.delivery.RestoreLast(at, l.last)
 	}
-	s.delivery.Start(s.journal.Committed())
+	s.delivery.Reach(s.journal.Committed())
+	if !silent {
+		s.delivery.Start()
+	}
 	s.log.Info("home restored", "locations", len(s.locations), "devices", len(s.devices), "installedApps", len(s.installed),
 		"subscriptions", s.index.Len(), "eventsReplayed", replayed)
 	for _, app := range unfinished {

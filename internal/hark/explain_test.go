@@ -1,0 +1,90 @@
+package hark
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+)
+
+// TestExplain makes each reason happen.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	h := run(t, t.TempDir(), func(c *Config) { c.AutoConfirm = "none" })
+	lamp, light := h.device("Floor lamp"), h.device("Ceiling light")
+	a := h.install("why", "r:devices:*", "r:locations:*")
+	confirmed := func() { h.ok("POST", "/hark/v1/apps/"+a.appID+"/confirm", nil) }
+	modes := h.ok("GET", "/locations/"+h.location+"/modes", nil)
+	away := get(modes, "items", 1, "id")
+	on := object{"deviceId": lamp, "capability": "switch", "attribute": "switch", "value": "on"}
+	ask := func(body object) object {
+		t.Helper()
+		answer := h.ok("POST", "/hark/v1/explain", body)
+		return answer["explanations"].([]any)[0].(object)
+	}
+	expect := func(what string, x object, verdict string, parts ...string) {
+		t.Helper()
+		equal(t, what, get(x, "verdict"), verdict)
+		contains(t, what, get(x, "why"), parts...)
+	}
+	with := func(detail object, check func()) {
+		t.Helper()
+		s := a.subscribe("DEVICE", detail)
+		check()
+		h.ok("DELETE", "/installedapps/"+a.installed+"/subscriptions/"+s, nil)
+		eventually(t, "the subscription is gone", func() bool {
+			return len(h.ok("POST", "/hark/v1/explain", object{"event": on})["explanations"].([]any)) == 0
+		})
+	}
+	with(object{"deviceId": light}, func() { expect("another device", ask(object{"event": on}), "not matched", light, lamp) })
+	with(object{"deviceId": lamp, "capability": "battery"}, func() {
+		expect("another capability", ask(object{"event": on}), "not matched", "wants battery, the event has switch")
+	})
+	with(object{"deviceId": lamp, "componentId": "left"}, func() {
+		expect("another component", ask(object{"event": on}), "not matched", "wants left, the event has main")
+	})
+	with(object{"deviceId": lamp, "attribute": "level"}, func() {
+		expect("another attribute", ask(object{"event": on}), "not matched", "wants level, the event has switch")
+	})
+	with(object{"deviceId": lamp, "value": "off"}, func() {
+		expect("another value", ask(object{"event": on}), "not matched", `wants "off", the event has "on"`)
+	})
+	with(object{"deviceId": lamp, "value": true}, func() { expect("another type", ask(object{"event": on}), "not matched", "a boolean is no string") })
+	with(object{"deviceId": lamp, "modes": []string{away}}, func() { expect("another mode", ask(object{"event": on}), "not matched", away) })
+	with(object{"deviceId": lamp}, func() {
+		off := object{"deviceId": lamp, "capability": "switch", "attribute": "switch", "value": "off"}
+		expect("no state change", ask(object{"event": off}), "not matched", "did not change", "stateChangeOnly")
+		expect("a pending target", ask(object{"event": on}), "waiting", "PENDING", "/register")
+		confirmed()
+		expect("nothing in the way", ask(object{"event": on, "installedAppId": a.installed}), "would be sent")
+		h.ok("PUT", "/installedapps/"+a.installed+"/configs", object{"permissions": []string{"r:locations:*"}})
+		expect("a revoked scope", ask(object{"event": on}), "withheld", "r:devices:"+lamp)
+		h.ok("PUT", "/installedapps/"+a.installed+"/configs", object{"permissions": []string{"r:devices:*", "r:locations:*"}})
+
+		event := get(h.ok("POST", "/hark/v1/events", on), "results", 0, "eventId")
+		a.only("on")
+		eventually(t, "the past event is delivered", func() bool { return get(ask(object{"eventId": event}), "verdict") == "delivered" })
+		var down atomic.Bool
+		down.Store(true)
+		a.answers(func(object) int {
+			if down.Load() {
+				return http.StatusServiceUnavailable
+			}
+			return http.StatusOK
+		})
+		event = get(h.ok("POST", "/hark/v1/events", off), "results", 0, "eventId")
+		eventually(t, "the app is behind", func() bool { return get(a.delivery(), "state") == "waiting" })
+		expect("an app that is behind", ask(object{"eventId": event}), "waiting", "behind since", "503")
+		down.Store(false)
+		a.only("off")
+	})
+	past := get(h.ok("POST", "/hark/v1/events", on), "results", 0, "eventId")
+	a.subscribe("DEVICE", object{"deviceId": lamp})
+	expect("a subscription made later", ask(object{"eventId": past}), "not matched", "before the subscription was made")
+
+	h.refused(http.StatusForbidden, "POST", "/hark/v1/explain", object{"eventId": lamp})
+	h.refused(http.StatusUnprocessableEntity, "POST", "/hark/v1/explain", object{})
+	h.refused(http.StatusUnprocessableEntity, "POST", "/hark/v1/explain", object{"event": object{"deviceId": lamp, "capability": "switch", "attribute": "switch", "value": "dim"}})
+	other := h.install("stranger", "r:devices:"+light)
+	h.as(other.access).refused(http.StatusForbidden, "POST", "/hark/v1/explain", object{"eventId": past})
+	h.as(other.access).refused(http.StatusForbidden, "POST", "/hark/v1/explain", object{"eventId": past, "installedAppId": a.installed})
+}

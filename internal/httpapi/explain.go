@@ -1,0 +1,58 @@
+package httpapi
+
+import (
+	"hark/internal/event"
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/shard"
+)
+
+type explainBody struct {
+	EventID        id.Event        `json:"eventId"`
+	Event          *eventBody      `json:"event"`
+	InstalledAppID id.InstalledApp `json:"installedAppId"`
+}
+
+type explainAnswer struct {
+	Event         any                 `json:"event"`
+	Position      uint64              `json:"position"`
+	Explanations  []shard.Explanation `json:"explanations"`
+	Subscriptions int                 `json:"subscriptions"`
+	Matched       int                 `json:"matched"`
+}
+
+// explain says of a past event, or one that could happen, what becomes of it for each
+// subscription, and why.
+func (c *call) explain() (any, error) {
+	var body explainBody
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	var e *event.Event
+	var err error
+	switch {
+	case !body.EventID.IsZero():
+		e, err = c.shard.FindEvent(c.Context(), c.principal, body.EventID)
+	case body.Event != nil:
+		e, err = c.shard.Imagine(c.principal, body.Event.report())
+	default:
+		err = problem.Field("eventId", "NotNullError", "is missing, and so is event; one of them says what to explain")
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.shard.Explain(c.principal, e, body.InstalledAppID)
+	if err != nil {
+		return nil, err
+	}
+	answer := explainAnswer{Event: e.Webhook(""), Position: e.Seq, Explanations: list, Subscriptions: len(list)}
+	for _, x := range list {
+		if x.Verdict != shard.NotMatched {
+			answer.Matched++
+		}
+	}
+	if list == nil {
+		answer.Explanations = []shard.Explanation{}
+	}
+	return answer, nil
+}

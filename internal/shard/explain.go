@@ -1,0 +1,123 @@
+package shard
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hark/internal/delivery"
+	"hark/internal/event"
+	"hark/internal/id"
+	"hark/internal/problem"
+	"hark/internal/scope"
+	"hark/internal/subscription"
+)
+
+// Verdicts on a subscription and an event.
+const (
+	NotMatched = "not matched" // the event is not for the subscription
+	NotAllowed = "withheld"    // it is, but the app lacks the scope
+	Waiting    = "waiting"     // it will be sent when what holds the app back ends
+	Delivered  = "delivered"   // the app's position is past it
+	WouldSend  = "would be sent"
+)
+
+// Explanation says what becomes of an event for one subscription, and why.
+type Explanation struct {
+	InstalledApp id.InstalledApp            `json:"installedAppId"`
+	App          string                     `json:"appName"`
+	Subscription *subscription.Subscription `json:"subscription"`
+	Verdict      string                     `json:"verdict"`
+	Why          string                     `json:"why"`
+}
+
+// explainNewest is how many positions of the journal an event is looked for in.
+const explainNewest = 1_000_000
+
+// FindEvent returns a past event of a device or location that the principal may read.
+func (s *Shard) FindEvent(ctx context.Context, p scope.Principal, want id.Event) (*event.Event, error) {
+	e, ok, err := s.journal.Find(ctx, want, explainNewest)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		err = p.Require(subscription.EventNeeds(e)...)
+	}
+	if !ok || err == nil && !p.Sees(e.Location) {
+		return nil, problem.New(problem.NotFound, "There is no event with the id %s among the newest %d positions of the journal.", want, explainNewest).At("eventId")
+	}
+	return e, err
+}
+
+// Imagine returns the event that a report would cause if it came now, without causing it.
+func (s *Shard) Imagine(p scope.Principal, r Report) (*event.Event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkReport(p, &r); err != nil {
+		return nil, err
+	}
+	e := s.compose(r)
+	e.Seq = s.journal.Last() + 1
+	return e, nil
+}
+
+// Explain says for each subscription of the event's location, or of one installed app, what
+// becomes of the event and why.
+func (s *Shard) Explain(p scope.Principal, e *event.Event, only id.InstalledApp) ([]Explanation, error) {
+	if !only.IsZero() {
+		if _, err := s.FindInstalled(p, only, "r"); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Explanation
+	for app, in := range s.installed {
+		if in.app.Location != e.Location || !only.IsZero() && app != only {
+			continue
+		}
+		if _, err := s.own(p, app, "r"); err != nil {
+			continue // it is none of the principal's business
+		}
+		for _, sub := range in.subscriptions {
+			list = append(list, s.explain(in, sub, e))
+		}
+	}
+	return list, nil
+}
+
+// explain is for one subscription. The caller holds mu.
+func (s *Shard) explain(in *installed, sub *subscription.Subscription, e *event.Event) Explanation {
+	x := Explanation{InstalledApp: in.app.ID, App: in.app.DisplayName, Subscription: sub, Verdict: NotMatched, Why: sub.Explain(e)}
+	if x.Why != "" {
+		return x
+	}
+	if err := delivery.Withheld(in.app, e); err != nil {
+		x.Verdict, x.Why = NotAllowed, err.Error()
+		return x
+	}
+	st := s.delivery.Status(in.app.ID, in.app.Location)
+	past := e.Seq <= s.journal.Committed()
+	if past && (st.State == delivery.Current || st.Position >= e.Seq) {
+		x.Verdict, x.Why = Delivered, "it matches, and the app's position is past it"
+		return x
+	}
+	x.Verdict, x.Why = WouldSend, "it matches, and nothing stands in the way"
+	if past {
+		x.Verdict, x.Why = Waiting, "it matches, and is on its way"
+	}
+	if app, ok := s.directory.App(in.app.App); ok {
+		if err := delivery.Held(app, in.app); err != nil {
+			x.Verdict, x.Why = Waiting, err.Error()
+			return x
+		}
+	}
+	if st.State == delivery.Waiting {
+		x.Verdict = Waiting
+		x.Why = fmt.Sprintf("it matches, but the app is behind since %s: %s", st.BehindSince.UTC().Format(time.RFC3339), st.LastFailure)
+		if !st.NextAttempt.IsZero() {
+			x.Why += ". The next attempt is at " + st.NextAttempt.UTC().Format(time.RFC3339)
+		}
+	}
+	return x
+}

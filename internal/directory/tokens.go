@@ -165,9 +165,7 @@ func (d *Directory) Redeem(ctx context.Context, refresh string, may func(id.Inst
 	for _, h := range dead {
 		delete(d.tokens, h)
 	}
-	for h, t := range tokens {
-		d.tokens[h] = t
-	}
+	maps.Copy(d.tokens, tokens)
 	return old.InstalledApp, pair, nil
 }
 

@@ -109,9 +109,35 @@ type webhook struct {
 	ModeEvent   *webhookMode   `json:"modeEvent,omitempty"`
 }
 
+// streamDevice is the deviceEvent of a stream (reference 2.6): the webhook's and two more.
+type streamDevice struct {
+	webhookDevice
+	CommandID string `json:"commandId"`
+	Sensitive bool   `json:"sensitive"`
+}
+
+type stream struct {
+	EventTime   int64         `json:"eventTime"` // milliseconds; clients fail on anything else
+	EventType   Type          `json:"eventType"`
+	DeviceEvent *streamDevice `json:"deviceEvent,omitempty"`
+	ModeEvent   *webhookMode  `json:"modeEvent,omitempty"`
+}
+
+// Stream returns the data of the event on a stream with the name (reference 2.6).
+func (e *Event) Stream(streamName string) any {
+	w := e.webhook(streamName)
+	s := stream{EventTime: e.Time.UnixMilli(), EventType: e.Type, ModeEvent: w.ModeEvent}
+	if w.DeviceEvent != nil {
+		s.DeviceEvent = &streamDevice{webhookDevice: *w.DeviceEvent, CommandID: e.Device.CommandID}
+	}
+	return s
+}
+
 // Webhook returns the entry of a webhook's "events" (reference 3.3, 3.4) for the
 // subscription with the name.
-func (e *Event) Webhook(subscriptionName string) any {
+func (e *Event) Webhook(subscriptionName string) any { return e.webhook(subscriptionName) }
+
+func (e *Event) webhook(subscriptionName string) webhook {
 	w := webhook{EventTime: e.Time.UTC().Format(time.RFC3339), EventType: e.Type}
 	switch e.Type {
 	case DeviceEvent:

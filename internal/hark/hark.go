@@ -216,6 +216,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("stopping: requests and deliveries under way end first")
 	draining, cancel := context.WithTimeout(background, drainTimeout)
 	defer cancel()
+	s.shard.Hub().Close()     // streams never end by themselves
 	server.Shutdown(draining) // what is still open then is closed with the process
 	owner.Shutdown(draining)  // likewise
 	s.close(draining)

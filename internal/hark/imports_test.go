@@ -33,6 +33,7 @@ var mayImport = map[string]string{
 	"internal/engine/enginetest": "internal/engine",
 	// pure
 	"internal/subscription": "internal/capability internal/event internal/id internal/problem internal/scope",
+	"internal/eventstream":  "internal/event internal/id internal/scope",
 	"internal/envelope":     "internal/apps internal/id internal/scope",
 	"internal/event":        "internal/capability internal/id",
 	"internal/apps":         "internal/id internal/problem internal/scope",
@@ -44,7 +45,7 @@ var mayImport = map[string]string{
 	"internal/id":           "",
 }
 
-const pure = "internal/subscription internal/envelope internal/event internal/apps internal/home internal/capability internal/scope internal/signature internal/problem internal/id"
+const pure = "internal/eventstream internal/subscription internal/envelope internal/event internal/apps internal/home internal/capability internal/scope internal/signature internal/problem internal/id"
 
 // TestImports holds the direction of imports, and that only the engine sees NATS.
 func TestImports(t *testing.T) {

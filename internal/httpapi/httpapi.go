@@ -67,6 +67,7 @@ type call struct {
 	http.ResponseWriter
 	*http.Request
 	principal scope.Principal
+	bearer    string // the token that the principal came with; "" for the owner
 }
 
 // endpoint answers a call with a value to encode as JSON, or a refusal.
@@ -140,6 +141,7 @@ func (a *API) authenticated(fn endpoint) endpoint {
 			c.Header().Set("WWW-Authenticate", `Bearer realm="hark", error="invalid_token"`)
 			return nil, err
 		}
+		c.bearer = token
 		return fn(c)
 	}
 }

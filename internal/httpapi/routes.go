@@ -97,6 +97,14 @@ func (a *API) routes() {
 	a.handle("PUT /capabilities/{capability}/{version}", (*call).updateCapability)
 	a.handle("DELETE /capabilities/{capability}/{version}", (*call).deleteCapability)
 
+	for _, streams := range []string{"/subscriptions", "/sse/subscriptions"} { // the second is newer clients' path
+		a.handle("GET "+streams, (*call).listStreams)
+		a.handle("POST "+streams, (*call).createStream)
+		a.handle("GET "+streams+"/{stream}", (*call).getStream)
+		a.handle("DELETE "+streams+"/{stream}", (*call).deleteStream)
+	}
+	a.handle("GET /filters/{stream}/activate", (*call).activate)
+
 	a.handle("POST /hark/v1/events", (*call).bulkEvents)
 	a.handle("POST /hark/v1/explain", (*call).explain)
 	a.handle("GET /hark/v1/installedapps/{installedApp}/delivery", (*call).deliveryStatus)

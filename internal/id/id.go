@@ -23,6 +23,7 @@ type (
 	mode          struct{}
 	profile       struct{}
 	room          struct{}
+	stream        struct{}
 	subscription  struct{}
 	token         struct{}
 )
@@ -39,6 +40,7 @@ type (
 	Mode          = ID[mode]
 	Profile       = ID[profile]
 	Room          = ID[room]
+	Stream        = ID[stream]
 	Subscription  = ID[subscription]
 	Token         = ID[token]
 )

@@ -70,7 +70,16 @@ func (j *Journal) Stalled() error { return j.stream.Stalled() }
 
 // Read returns up to limit durable events of the location after the position, in order.
 func (j *Journal) Read(ctx context.Context, location id.Location, after uint64, limit int) ([]*event.Event, error) {
-	messages, err := j.stream.Read(ctx, after+1, location.String()+".>", limit)
+	return j.read(ctx, location.String()+".>", after, limit)
+}
+
+// ReadAll is Read for all locations.
+func (j *Journal) ReadAll(ctx context.Context, after uint64, limit int) ([]*event.Event, error) {
+	return j.read(ctx, ">", after, limit)
+}
+
+func (j *Journal) read(ctx context.Context, filter string, after uint64, limit int) ([]*event.Event, error) {
+	messages, err := j.stream.Read(ctx, after+1, filter, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"hark/internal/apps"
 	"hark/internal/directory"
+	"hark/internal/eventstream"
 	"hark/internal/id"
 	"hark/internal/problem"
 	"hark/internal/records"
@@ -229,6 +230,13 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp) error {
 			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g)})
 		}
 		s.delivery.Remove(app)
+		for stream, r := range s.streams {
+			if r.InstalledApp == app {
+				delete(s.streams, stream)
+				s.hub.End(stream, eventstream.ErrDeleted)
+				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String()})
+			}
+		}
 		for _, sub := range in.subscriptions {
 			s.index.Remove(sub)
 			delete(s.tombstones, sub)

@@ -126,6 +126,7 @@ func (s *Shard) committed(events []*event.Event) {
 			s.dirtyPlaces[l] = struct{}{}
 		}
 		s.delivery.Offer(e, s.index.Match(nil, e))
+		s.hub.Publish(e)
 	}
 }
 

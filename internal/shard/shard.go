@@ -21,6 +21,7 @@ import (
 	"hark/internal/directory"
 	"hark/internal/engine"
 	"hark/internal/event"
+	"hark/internal/eventstream"
 	"hark/internal/home"
 	"hark/internal/id"
 	"hark/internal/journal"
@@ -36,6 +37,7 @@ type Shard struct {
 	records   *records.Store
 	journal   *journal.Journal
 	delivery  *delivery.Dispatcher
+	hub       eventstream.Hub
 
 	mu          sync.RWMutex
 	locations   map[id.Location]*location
@@ -47,6 +49,7 @@ type Shard struct {
 	dirty       map[*device]struct{}                    // state changed since the last checkpoint
 	dirtyPlaces map[*location]struct{}
 	stored      checkpoint
+	streams     map[id.Stream]*eventstream.Registration
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -85,6 +88,7 @@ const (
 	kindInstalled    = "installedapp"
 	kindSubscription = "subscription"
 	kindCursor       = "cursor"
+	kindStream       = "stream"
 	kindGap          = "gap" // an installed app's, by the position after which it begins
 	kindCheckpoint   = "checkpoint"
 )
@@ -128,7 +132,7 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j,
 		locations: map[id.Location]*location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
-		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, done: make(chan struct{}),
+		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{}, done: make(chan struct{}),
 	}
 	s.delivery = delivery.New(ctx, log, dir, j, caller, s)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
@@ -163,6 +167,7 @@ func (s *Shard) restore(ctx context.Context, silent bool) error {
 		s.delivery.RestoreLast(at, l.last)
 	}
 	s.delivery.Reach(s.journal.Committed())
+	s.hub.Reach(s.journal.Committed())
 	if !silent {
 		s.delivery.Start()
 	}
@@ -196,6 +201,7 @@ func (s *Shard) replay(e *event.Event) {
 // Close stops deliveries, waiting for those under way until ctx ends, makes where they stand
 // durable, and lets go of the streams.
 func (s *Shard) Close(ctx context.Context) {
+	s.hub.Close()
 	s.stop()
 	<-s.done
 	s.delivery.Stop(ctx)
@@ -376,6 +382,7 @@ type loader struct {
 	devices       []*home.Device
 	states        map[id.Device]stateRecord
 	installed     []*apps.Installed
+	streams       []*eventstream.Registration
 	subscriptions []*subscription.Subscription
 	cursors       map[id.InstalledApp]uint64
 	gaps          map[id.InstalledApp][]delivery.Gap
@@ -391,6 +398,8 @@ func (l *loader) load(kind, key string, data []byte) error {
 		err = loadInto(data, &l.devices)
 	case kindInstalled:
 		err = loadInto(data, &l.installed)
+	case kindStream:
+		err = loadInto(data, &l.streams)
 	case kindPlace:
 		err = loadAt(key, data, &l.places)
 	case kindState:
@@ -477,6 +486,9 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		for _, g := range l.gaps[in.ID] {
 			s.delivery.RestoreGap(in.ID, g)
 		}
+	}
+	for _, r := range l.streams {
+		s.streams[r.ID] = r
 	}
 	for _, sub := range l.subscriptions { // in the order in which they were written
 		in := s.installed[sub.InstalledApp]

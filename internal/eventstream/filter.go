@@ -1,0 +1,123 @@
+// Package eventstream is the model of event streams, which the platform calls subscriptions
+// too (reference 2): what a stream lets through, and the hub that hands live events to open
+// streams. It writes to no connection and reads no journal.
+package eventstream
+
+import (
+	"slices"
+	"time"
+
+	"hark/internal/event"
+	"hark/internal/id"
+	"hark/internal/scope"
+)
+
+// Registration is a stream as its maker described it. It is never changed.
+type Registration struct {
+	ID             id.Stream       `json:"subscriptionId"`
+	Name           string          `json:"name"`
+	Version        int             `json:"version"`
+	ClientDeviceID string          `json:"clientDeviceId,omitempty"`
+	Filters        []Filter        `json:"subscriptionFilters"`
+	InstalledApp   id.InstalledApp `json:"installedAppId,omitzero"` // whose it is; zero is a person's
+	Created        time.Time       `json:"created"`
+}
+
+// Filter lets an event through when every part of it does; a part that is null or empty lets
+// everything through.
+type Filter struct {
+	Type       string   `json:"type"` // what Value lists; see the constants
+	Value      []string `json:"value"`
+	EventType  []string `json:"eventType"`
+	Attribute  []string `json:"attribute"`
+	Capability []string `json:"capability"`
+	Component  []string `json:"component"`
+}
+
+// The types of filter. A filter of another type, which clients send too, lets nothing through.
+const (
+	LocationIDs = "LOCATIONIDS" // the value "ALL" is every location
+	DeviceIDs   = "DEVICEIDS"
+)
+
+const all = "ALL"
+
+// Matches reports whether one of the filters lets the event through; no filter at all lets
+// everything through.
+func (r *Registration) Matches(e *event.Event) bool {
+	if len(r.Filters) == 0 {
+		return true
+	}
+	for i := range r.Filters {
+		if r.Filters[i].matches(e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *Filter) matches(e *event.Event) bool {
+	switch f.Type {
+	case LocationIDs:
+		if !slices.Contains(f.Value, all) && !slices.Contains(f.Value, e.Location.String()) {
+			return false
+		}
+	case DeviceIDs:
+		if e.Device == nil || !slices.Contains(f.Value, e.Device.Device.String()) {
+			return false
+		}
+	default:
+		return false
+	}
+	if !passes(f.EventType, string(e.Type)) {
+		return false
+	}
+	if e.Device == nil {
+		return len(f.Attribute)+len(f.Capability)+len(f.Component) == 0
+	}
+	return passes(f.Attribute, e.Device.Attribute) && passes(f.Capability, e.Device.Capability) && passes(f.Component, e.Device.Component)
+}
+
+func passes(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
+
+// normalise writes ids in the one form in which they are compared.
+func (r *Registration) normalise() {
+	for i := range r.Filters {
+		f := &r.Filters[i]
+		for j, v := range f.Value {
+			if u, err := id.Parse[id.Device](v); err == nil { // every id has this form
+				f.Value[j] = u.String()
+			}
+		}
+	}
+}
+
+// Needs returns the scopes that the filters ask for by name: of each, one must be held to make
+// the stream. What a stream shows is checked again at each event.
+func (r *Registration) Needs() [][]scope.Scope {
+	var needs [][]scope.Scope
+	for _, f := range r.Filters {
+		for _, v := range f.Value {
+			u, err := id.Parse[id.Device](v)
+			switch {
+			case err != nil:
+			case f.Type == LocationIDs:
+				needs = append(needs, []scope.Scope{"r:devices:*", scope.Location("r", id.Location(u))})
+			case f.Type == DeviceIDs:
+				needs = append(needs, []scope.Scope{scope.Device("r", u)})
+			}
+		}
+	}
+	return needs
+}
+
+// New returns a registration with a new id, owned by the principal.
+func New(p scope.Principal, draft Registration) *Registration {
+	r := draft
+	r.ID, r.InstalledApp, r.Created = id.New[id.Stream](), p.InstalledApp, time.Now().UTC().Truncate(time.Millisecond)
+	if r.Filters == nil {
+		r.Filters = []Filter{}
+	}
+	r.normalise()
+	return &r
+}

@@ -12,8 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// readBatch is how many messages a scan asks for at a time.
-const readBatch = 1000
+// readBatch is how many messages a scan asks for at a time: many, because JetStream counts
+// what is left of the stream at each request.
+const readBatch = 10_000
 
 // Read returns up to limit messages from position from on whose key matches the filter, in
 // order. The filter is a key in which "*" stands for one part and ">" for the rest; ">"
@@ -27,7 +28,10 @@ func (s *Stream) Read(ctx context.Context, from uint64, filter string, limit int
 // read also returns the position after the last message seen, marks included.
 func (s *Stream) read(ctx context.Context, from uint64, filter string, limit int) (messages []Message, next uint64, err error) {
 	next = max(from, 1)
-	request, err := json.Marshal(map[string]any{"seq": next, "batch": limit, "next_by_subj": s.cfg.Prefix + "." + filter})
+	if filter != ">" { // with a filter for everything JetStream would count what it filters
+		filter = s.cfg.Prefix + "." + filter
+	}
+	request, err := json.Marshal(map[string]any{"seq": next, "batch": limit, "next_by_subj": filter})
 	if err != nil {
 		return nil, next, err
 	}
@@ -37,6 +41,9 @@ func (s *Stream) read(ctx context.Context, from uint64, filter string, limit int
 		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
 	}
 	defer replies.Unsubscribe() // only fails when the connection is gone
+	if err := replies.SetPendingLimits(-1, -1); err != nil { // the batch bounds it
+		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
+	}
 	if err := s.engine.conn.PublishRequest("$JS.API.DIRECT.GET."+s.cfg.Name, inbox, request); err != nil {
 		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
 	}
@@ -74,34 +81,54 @@ func (s *Stream) received(m *nats.Msg) (Message, error) {
 }
 
 // Scan calls fn with every message from position from on that was there when the stream was
-// opened, in order.
+// opened, in order. It reads ahead while fn works.
 func (s *Stream) Scan(ctx context.Context, from uint64, fn func(Message) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	batches := make(chan []Message, 2)
+	failed := make(chan error, 1)
+	go func() {
+		defer close(batches)
+		failed <- s.readAll(ctx, from, batches)
+	}()
+	for batch := range batches {
+		for _, m := range batch {
+			if err := fn(m); err != nil {
+				return err
+			}
+		}
+	}
+	return <-failed
+}
+
+// readAll sends what was in the stream when it was opened, from a position on.
+func (s *Stream) readAll(ctx context.Context, from uint64, batches chan<- []Message) error {
 	deadline := time.Now().Add(scanPatience)
 	for from <= s.opened {
 		messages, next, err := s.read(ctx, from, ">", readBatch)
 		if err != nil {
 			return err
 		}
-		for _, m := range messages {
-			if m.Seq > s.opened {
-				return nil
-			}
-			if err := fn(m); err != nil {
-				return err
-			}
+		for len(messages) > 0 && messages[len(messages)-1].Seq > s.opened {
+			messages = messages[:len(messages)-1]
 		}
-		if next == max(from, 1) { // nothing there yet: our mark is, so this server lags behind
-			if time.Now().After(deadline) {
-				return errors.New("scan " + s.cfg.Name + ": the engine does not show what it acknowledged")
-			}
-			select {
-			case <-time.After(10 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		select {
+		case batches <- messages:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if next > max(from, 1) {
+			from, deadline = next, time.Now().Add(scanPatience)
 			continue
 		}
-		from, deadline = next, time.Now().Add(scanPatience)
+		if time.Now().After(deadline) { // our mark is there, so this server lags behind
+			return errors.New("scan " + s.cfg.Name + ": the engine does not show what it acknowledged")
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }

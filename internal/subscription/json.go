@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"unique"
 
 	"hark/internal/capability"
 	"hark/internal/id"
@@ -179,7 +180,7 @@ func parseFlag(raw json.RawMessage) (bool, error) {
 	return false, fmt.Errorf("%.40s is not true or false", raw)
 }
 
-// echo is the answer's form of a subscription (reference 1.4), and its record's.
+// echo is the answer's form of a subscription (reference 1.4).
 type echo struct {
 	ID           id.Subscription `json:"id"`
 	InstalledApp id.InstalledApp `json:"installedAppId"`
@@ -237,21 +238,27 @@ func (s *Subscription) echo() echo {
 // MarshalJSON writes the API's echo.
 func (s *Subscription) MarshalJSON() ([]byte, error) { return json.Marshal(s.echo()) }
 
-// record is what is kept: the echo, where it belongs, and when it is alive.
+// record is what is kept, flat: a million of them are read at a start.
 type record struct {
-	Echo     json.RawMessage `json:"subscription"`
-	Location id.Location     `json:"locationId"`
-	From     uint64          `json:"from"`
-	Until    uint64          `json:"until,omitempty"`
+	ID           id.Subscription  `json:"id"`
+	InstalledApp id.InstalledApp  `json:"app"`
+	Source       SourceType       `json:"source"`
+	Location     id.Location      `json:"location"`
+	Device       id.Device        `json:"device,omitzero"`
+	Component    string           `json:"component"`
+	Capability   string           `json:"capability"`
+	Attribute    string           `json:"attribute"`
+	Value        capability.Value `json:"value,omitzero"`
+	ChangesOnly  bool             `json:"changesOnly"`
+	Modes        []id.Mode        `json:"modes,omitempty"`
+	Name         string           `json:"name,omitempty"`
+	From         uint64           `json:"from"`
+	Until        uint64           `json:"until,omitempty"`
 }
 
 // Record returns the form to keep.
 func (s *Subscription) Record() any {
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic("subscription: record: " + err.Error()) // every field marshals
-	}
-	return record{b, s.Location, s.From, s.Until}
+	return record{s.ID, s.InstalledApp, s.Source, s.Location, s.Device, s.Component, s.Capability, s.Attribute, s.Value, s.StateChangeOnly, s.Modes, s.Name, s.From, s.Until}
 }
 
 // FromRecord reads what Record returned, marshalled.
@@ -260,14 +267,12 @@ func FromRecord(data []byte) (*Subscription, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("read subscription record: %w", err)
 	}
-	var e echo
-	if err := json.Unmarshal(r.Echo, &e); err != nil {
-		return nil, fmt.Errorf("read subscription record: %w", err)
+	if r.ID.IsZero() || r.InstalledApp.IsZero() || r.Source != Device && r.Source != Capability && r.Source != Mode {
+		return nil, fmt.Errorf("read subscription record %s: it lacks an id, an installed app or a source type", r.ID)
 	}
-	s, err := ParseRequest(r.Echo)
-	if err != nil {
-		return nil, fmt.Errorf("read subscription record %s: %w", e.ID, err)
-	}
-	s.ID, s.InstalledApp, s.Location, s.From, s.Until = e.ID, e.InstalledApp, r.Location, r.From, r.Until
-	return s, nil
+	return &Subscription{
+		ID: r.ID, InstalledApp: r.InstalledApp, Source: r.Source, Location: r.Location, Device: r.Device, Component: unique.Make(r.Component).Value(),
+		Capability: unique.Make(r.Capability).Value(), Attribute: unique.Make(r.Attribute).Value(), Value: r.Value, StateChangeOnly: r.ChangesOnly,
+		Modes: r.Modes, Name: r.Name, From: r.From, Until: r.Until,
+	}, nil
 }

@@ -105,6 +105,20 @@ func TestRecordsComeBack(t *testing.T) {
 	}
 }
 
+func FuzzFromRecord(f *testing.F) {
+	f.Add([]byte(`{"id":"` + d1 + `","app":"` + l1 + `","source":"DEVICE","device":"` + d1 + `","component":"*","capability":"*","attribute":"*","value":50.0,"from":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := FromRecord(data)
+		if err != nil {
+			return
+		}
+		again, _ := json.Marshal(s.Record())
+		if back, err := FromRecord(again); err != nil || back.Same() != s.Same() {
+			t.Errorf("%s does not come back: %v", again, err)
+		}
+	})
+}
+
 func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"sourceType":"DEVICE","device":{"deviceId":"` + d1 + `","value":[1,{"a":null}],"modes":["` + m1 + `"]}}`))
 	f.Add([]byte(`{"sourceType":"CAPABILITY","capability":{"locationId":"` + l1 + `","capability":"switch","stateChangeOnly":"true"}}`))
@@ -122,8 +136,9 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil || again.Same() != s.Same() || again.Name != s.Name {
 			t.Errorf("the echo %s does not parse to the same subscription: %v", echo, err)
 		}
+		s.ID, s.InstalledApp = id.New[id.Subscription](), id.New[id.InstalledApp]()
 		record, _ := json.Marshal(s.Record())
-		if _, err := FromRecord(record); err != nil {
+		if back, err := FromRecord(record); err != nil || back.Same() != s.Same() {
 			t.Errorf("the record %s does not come back: %v", record, err)
 		}
 	})

@@ -78,7 +78,7 @@ func TestAppendsOutliveTheServer(t *testing.T) {
 
 	got := map[uint64]string{}
 	for from := uint64(1); ; {
-		messages, err := s.Read(t.Context(), from, "k", 1000)
+		messages, _, err := s.Read(t.Context(), from, "k", 1000)
 		if err != nil {
 			t.Fatal(err)
 		}

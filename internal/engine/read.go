@@ -17,16 +17,11 @@ import (
 const readBatch = 10_000
 
 // Read returns up to limit messages from position from on whose key matches the filter, in
-// order. The filter is a key in which "*" stands for one part and ">" for the rest; ">"
-// alone is every key. No message means that the server asked has none: one that lags
-// behind may get them later. It leaves out opening marks.
-func (s *Stream) Read(ctx context.Context, from uint64, filter string, limit int) ([]Message, error) {
-	messages, _, err := s.read(ctx, from, filter, limit)
-	return messages, err
-}
-
-// read also returns the position after the last message seen, marks included.
-func (s *Stream) read(ctx context.Context, from uint64, filter string, limit int) (messages []Message, next uint64, err error) {
+// order, and the position after the last one that it looked at. The filter is a key in which
+// "*" stands for one part and ">" for the rest; ">" alone is every key. When next is not beyond
+// from, the server asked has nothing more: one that lags behind may get it later. Opening marks
+// are looked at, and left out.
+func (s *Stream) Read(ctx context.Context, from uint64, filter string, limit int) (messages []Message, next uint64, err error) {
 	next = max(from, 1)
 	if filter != ">" { // with a filter for everything JetStream would count what it filters
 		filter = s.cfg.Prefix + "." + filter
@@ -40,7 +35,7 @@ func (s *Stream) read(ctx context.Context, from uint64, filter string, limit int
 	if err != nil {
 		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
 	}
-	defer replies.Unsubscribe() // only fails when the connection is gone
+	defer replies.Unsubscribe()                              // only fails when the connection is gone
 	if err := replies.SetPendingLimits(-1, -1); err != nil { // the batch bounds it
 		return nil, next, fmt.Errorf("read %s: %w", s.cfg.Name, err)
 	}
@@ -105,7 +100,7 @@ func (s *Stream) Scan(ctx context.Context, from uint64, fn func(Message) error) 
 func (s *Stream) readAll(ctx context.Context, from uint64, batches chan<- []Message) error {
 	deadline := time.Now().Add(scanPatience)
 	for from <= s.opened {
-		messages, next, err := s.read(ctx, from, ">", readBatch)
+		messages, next, err := s.Read(ctx, from, ">", readBatch)
 		if err != nil {
 			return err
 		}

@@ -96,7 +96,7 @@ func TestReadFilters(t *testing.T) {
 		var got []string
 		from := uint64(0)
 		for len(got) < 10 { // a replica may lag
-			messages, err := s.Read(t.Context(), from, "home1.>", 4)
+			messages, _, err := s.Read(t.Context(), from, "home1.>", 4)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -70,49 +70,47 @@ func (j *Journal) Stalled() error { return j.stream.Stalled() }
 
 // Read returns up to limit durable events of the location after the position, in order.
 func (j *Journal) Read(ctx context.Context, location id.Location, after uint64, limit int) ([]*event.Event, error) {
-	return j.read(ctx, location.String()+".>", after, limit)
+	events, _, err := j.read(ctx, location.String()+".>", after, limit)
+	return events, err
 }
 
-// ReadAll is Read for all locations.
-func (j *Journal) ReadAll(ctx context.Context, after uint64, limit int) ([]*event.Event, error) {
+// ReadAll is Read for all locations. It also returns the position up to which it looked: when
+// that is after itself, the engine shows nothing more yet.
+func (j *Journal) ReadAll(ctx context.Context, after uint64, limit int) (events []*event.Event, through uint64, err error) {
 	return j.read(ctx, ">", after, limit)
 }
 
-func (j *Journal) read(ctx context.Context, filter string, after uint64, limit int) ([]*event.Event, error) {
-	messages, err := j.stream.Read(ctx, after+1, filter, limit)
+func (j *Journal) read(ctx context.Context, filter string, after uint64, limit int) (events []*event.Event, through uint64, err error) {
+	messages, next, err := j.stream.Read(ctx, after+1, filter, limit)
 	if err != nil {
-		return nil, err
+		return nil, after, err
 	}
-	events := make([]*event.Event, 0, len(messages))
+	events = make([]*event.Event, 0, len(messages))
 	for _, m := range messages {
 		e, err := decode(m)
 		if err != nil {
-			return nil, err
+			return nil, after, err
 		}
 		events = append(events, e)
 	}
-	return events, nil
+	return events, next - 1, nil
 }
 
 // Find returns the event with the id, if it is among the newest ones: so many positions are
 // looked at.
 func (j *Journal) Find(ctx context.Context, want id.Event, newest uint64) (*event.Event, bool, error) {
 	last := j.Committed()
-	for from := last - min(last, newest) + 1; from <= last; {
-		messages, err := j.stream.Read(ctx, from, ">", findBatch)
-		if err != nil || len(messages) == 0 {
+	for after := last - min(last, newest); after < last; {
+		events, through, err := j.ReadAll(ctx, after, findBatch)
+		if err != nil || through == after {
 			return nil, false, err
 		}
-		for _, m := range messages {
-			e, err := decode(m)
-			if err != nil {
-				return nil, false, err
-			}
+		for _, e := range events {
 			if e.ID == want {
 				return e, true, nil
 			}
 		}
-		from = messages[len(messages)-1].Seq + 1
+		after = through
 	}
 	return nil, false, nil
 }

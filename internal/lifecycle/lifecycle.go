@@ -117,7 +117,9 @@ func (m *Manager) UpdateApp(ctx context.Context, p scope.Principal, nameOrID str
 	if err != nil || !moved {
 		return app, err
 	}
-	return m.prove(ctx, app)
+	app, err = m.prove(ctx, app)
+	m.wake(draft.ID) // what waits because of the old target need not wait out its delay
+	return app, err
 }
 
 // Register sends a new CONFIRMATION to a target that is PENDING.

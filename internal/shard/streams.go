@@ -2,7 +2,9 @@ package shard
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"hark/internal/event"
 	"hark/internal/eventstream"
@@ -97,9 +99,10 @@ func (s *Shard) Past(ctx context.Context, after, upTo uint64, gone func(before u
 		gone(first)
 		after = first - 1
 	}
+	deadline := time.Now().Add(pastPatience)
 	for after < upTo {
-		events, err := s.journal.ReadAll(ctx, after, pastBatch)
-		if err != nil || len(events) == 0 {
+		events, through, err := s.journal.ReadAll(ctx, after, pastBatch)
+		if err != nil {
 			return err
 		}
 		for _, e := range events {
@@ -109,10 +112,24 @@ func (s *Shard) Past(ctx context.Context, after, upTo uint64, gone func(before u
 			if err := fn(e); err != nil {
 				return err
 			}
-			after = e.Seq
+		}
+		if through > after {
+			after, deadline = through, time.Now().Add(pastPatience)
+			continue
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the engine does not show the events after position %d", after)
+		}
+		select { // this server of the engine lags behind
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-const pastBatch = 500
+const (
+	pastBatch    = 500
+	pastPatience = 5 * time.Second
+)

@@ -217,8 +217,8 @@ func (s *Server) Run(ctx context.Context) error {
 	draining, cancel := context.WithTimeout(background, drainTimeout)
 	defer cancel()
 	s.shard.Hub().Close()     // streams never end by themselves
-	server.Shutdown(draining) // what is still open then is closed with the process
-	owner.Shutdown(draining)  // likewise
+	server.Shutdown(draining) // what is still open when draining ends is closed with the process
+	owner.Shutdown(draining)
 	s.close(draining)
 	return err
 }

@@ -229,6 +229,8 @@ func TestAStreamSaysWhatIsGone(t *testing.T) {
 	contains(t, "the gap", s.next("GAP_EVENT").data, `{"after":1,"before":`)
 	s.next("DEVICE_EVENT") // and then what is left
 	h.refused(http.StatusBadRequest, "POST", "/subscriptions", `{"subscriptionFilters":7}`)
+	s = h.listen(url, "99999999") // of a journal that is no more
+	contains(t, "the gap to a position that never was", s.next("GAP_EVENT").data, `{"after":99999999,"before":`)
 }
 
 func mustStream(t *testing.T, text string) id.Stream {

@@ -127,8 +127,8 @@ func (c *call) activate() (any, error) {
 	return nil, nil
 }
 
-// lastEventID returns the position after which the client wants to go on. Ids that are not
-// ours, such as another server's, begin anew.
+// lastEventID returns the position after which the client wants to go on. An id that is no
+// position is another server's, and refused: going on from it would hide what was missed.
 func (c *call) lastEventID() (resume bool, after uint64, err error) {
 	text := strings.TrimSpace(c.Request.Header.Get("Last-Event-ID"))
 	if text == "" {
@@ -168,7 +168,7 @@ func (w *streamWriter) write(text string) {
 	if w.err != nil {
 		return
 	}
-	w.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // the write tells
+	w.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // if it fails, the write does too
 	if _, err := w.c.ResponseWriter.Write([]byte(text)); err != nil {
 		w.err = errReaderGone
 		return
@@ -201,6 +201,10 @@ func (w *streamWriter) show(e *event.Event) error {
 // past writes what the client missed, and says so when some of it is gone.
 func (w *streamWriter) past(after, upTo uint64) error {
 	gone := func(before uint64) { w.frame("", "GAP_EVENT", fmt.Sprintf(`{"after":%d,"before":%d}`, after, before)) }
+	if after > upTo { // of a journal that is no more
+		gone(upTo + 1)
+		return w.err
+	}
 	if err := w.c.shard.Past(w.c.Context(), after, upTo, gone, w.show); err != nil {
 		return err
 	}

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"hark/internal/apps"
 	"hark/internal/home"
@@ -37,6 +39,27 @@ func benchServer(b *testing.B) (s *Server, token, device string) {
 		device = d.ID.String()
 	}
 	return s, token, device
+}
+
+// benchApp installs an app that wants every report of the device.
+func benchApp(b *testing.B, s *Server, name, target, device string) {
+	b.Helper()
+	location, _ := s.Home()
+	app, _, err := s.directory.CreateApp(b.Context(), owner, &apps.App{Name: name, Type: apps.APIOnly, TargetURL: target, TargetStatus: apps.Confirmed, SignatureType: apps.STPadlock})
+	if err != nil {
+		b.Fatal(err)
+	}
+	in, err := s.shard.Install(b.Context(), owner, apps.Installed{App: app.ID, Location: location.ID, Permissions: scope.Set{"r:devices:*"}})
+	if err == nil {
+		_, err = s.shard.FinishInstall(b.Context(), in.ID)
+	}
+	if err == nil {
+		draft, _ := subscription.ParseRequest(fmt.Appendf(nil, `{"sourceType":"DEVICE","device":{"deviceId":%q,"stateChangeOnly":false}}`, device))
+		_, err = s.shard.Subscribe(b.Context(), owner, in.ID, draft)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
 }
 
 func post(client *http.Client, url, token, body string) error {
@@ -109,23 +132,8 @@ func BenchmarkDelivery(b *testing.B) {
 		}
 	}))
 	b.Cleanup(target.Close)
-	location, _ := s.Home()
 	for i := range receivers {
-		app, _, err := s.directory.CreateApp(b.Context(), owner, &apps.App{Name: fmt.Sprint("bench-", i), Type: apps.APIOnly, TargetURL: target.URL, TargetStatus: apps.Confirmed, SignatureType: apps.STPadlock})
-		if err != nil {
-			b.Fatal(err)
-		}
-		in, err := s.shard.Install(b.Context(), owner, apps.Installed{App: app.ID, Location: location.ID, Permissions: scope.Set{"r:devices:*"}})
-		if err == nil {
-			_, err = s.shard.FinishInstall(b.Context(), in.ID)
-		}
-		if err == nil {
-			draft, _ := subscription.ParseRequest(fmt.Appendf(nil, `{"sourceType":"DEVICE","device":{"deviceId":%q,"stateChangeOnly":false}}`, device))
-			_, err = s.shard.Subscribe(b.Context(), owner, in.ID, draft)
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
+		benchApp(b, s, fmt.Sprint("bench-", i), target.URL, device)
 	}
 	var body strings.Builder
 	for i := range 100 {
@@ -139,4 +147,32 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 	<-done
 	b.ReportMetric(100*receivers*float64(b.N)/b.Elapsed().Seconds(), "posts/s")
+}
+
+// BenchmarkLatency measures from a report's acknowledgement under way to its signed POST at the
+// receiver, one report at a time, while one app of the home is dead and one hangs.
+func BenchmarkLatency(b *testing.B) {
+	s, token, device := benchServer(b)
+	arrived := make(chan time.Time, 1)
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- time.Now() }))
+	b.Cleanup(target.Close)
+	stuck := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-stuck }))
+	b.Cleanup(func() { close(stuck); hanging.Close() })
+	for i, url := range []string{target.URL, hanging.URL, "http://127.0.0.1:1/"} {
+		benchApp(b, s, fmt.Sprint("latency-", i), url, device)
+	}
+	var took []time.Duration
+	value := 0
+	for b.Loop() {
+		value++
+		started := time.Now()
+		if err := post(http.DefaultClient, s.BaseURL()+"/hark/v1/events", token, fmt.Sprintf(`{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`, device, value%101)); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, (<-arrived).Sub(started))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 }

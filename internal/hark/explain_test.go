@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestExplain makes each reason happen.
@@ -87,4 +88,41 @@ func TestExplain(t *testing.T) {
 	other := h.install("stranger", "r:devices:"+light)
 	h.as(other.access).refused(http.StatusForbidden, "POST", "/hark/v1/explain", object{"eventId": past})
 	h.as(other.access).refused(http.StatusForbidden, "POST", "/hark/v1/explain", object{"eventId": past, "installedAppId": a.installed})
+}
+
+// TestPreview asks what subscriptions that never were would have sent.
+func TestPreview(t *testing.T) {
+	t.Parallel()
+	h := run(t, t.TempDir())
+	lamp, light := h.device("Floor lamp"), h.device("Ceiling light")
+	a := h.install("later", "r:devices:*")
+	h.report(lamp, "switch", "switch", "on")
+	h.report(light, "switchLevel", "level", 30)
+	h.report(lamp, "switch", "switch", "on")
+	between := time.Now().UTC()
+	eventually(t, "a later millisecond", func() bool { return time.Since(between) > 2*time.Millisecond })
+	h.report(lamp, "switch", "switch", "off")
+	ask := func(detail object, since any) object {
+		return object{"installedAppId": a.installed, "subscription": object{"sourceType": "DEVICE", "device": detail}, "since": since}
+	}
+	for _, c := range []struct {
+		detail object
+		since  any
+		want   string
+	}{
+		{object{"deviceId": lamp}, time.Time{}, "2"},
+		{object{"deviceId": lamp, "stateChangeOnly": false}, time.Time{}, "3"},
+		{object{"deviceId": lamp, "value": "on"}, time.Time{}, "1"},
+		{object{"deviceId": lamp}, between, "1"},
+		{object{"deviceId": light, "capability": "switch"}, time.Time{}, "0"},
+	} {
+		equal(t, "the number of events", get(h.ok("POST", "/hark/v1/preview", ask(c.detail, c.since)), "count"), c.want)
+	}
+	equal(t, "the event", get(h.ok("POST", "/hark/v1/preview", ask(object{"deviceId": light}, time.Time{})), "events", 0, "deviceEvent", "value"), "30")
+	equal(t, "the subscriptions", get(h.ok("GET", "/installedapps/"+a.installed+"/subscriptions", nil), "items"), "[]")
+	other := h.install("blind", "r:devices:"+light)
+	refusal := ask(object{"deviceId": lamp}, time.Time{})
+	refusal["installedAppId"] = other.installed
+	contains(t, "what the app may not see", get(h.refused(http.StatusForbidden, "POST", "/hark/v1/preview", refusal), "message"), "r:devices:"+lamp)
+	h.refused(http.StatusUnprocessableEntity, "POST", "/hark/v1/preview", object{"installedAppId": a.installed})
 }

@@ -1,10 +1,14 @@
 package httpapi
 
 import (
+	"encoding/json"
+	"time"
+
 	"hark/internal/event"
 	"hark/internal/id"
 	"hark/internal/problem"
 	"hark/internal/shard"
+	"hark/internal/subscription"
 )
 
 type explainBody struct {
@@ -53,6 +57,40 @@ func (c *call) explain() (any, error) {
 	}
 	if list == nil {
 		answer.Explanations = []shard.Explanation{}
+	}
+	return answer, nil
+}
+
+type previewAnswer struct {
+	Events []any `json:"events"`
+	Count  int   `json:"count"`
+	More   bool  `json:"more"` // there are others; ask since a later time
+}
+
+// preview answers what a subscription that does not exist would have sent.
+func (c *call) preview() (any, error) {
+	var body struct {
+		InstalledAppID id.InstalledApp `json:"installedAppId"`
+		Subscription   json.RawMessage `json:"subscription"`
+		Since          time.Time       `json:"since"` // absent is as far back as the journal is looked at
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if len(body.Subscription) == 0 {
+		return nil, problem.Field("subscription", "NotNullError", "is missing; it is as in a create")
+	}
+	draft, err := subscription.ParseRequest(body.Subscription)
+	if err != nil {
+		return nil, err
+	}
+	events, more, err := c.shard.Preview(c.Context(), c.principal, body.InstalledAppID, draft, body.Since)
+	if err != nil {
+		return nil, err
+	}
+	answer := previewAnswer{Events: []any{}, Count: len(events), More: more}
+	for _, e := range events {
+		answer.Events = append(answer.Events, e.Webhook(draft.Name))
 	}
 	return answer, nil
 }

@@ -107,6 +107,7 @@ func (a *API) routes() {
 
 	a.handle("POST /hark/v1/events", (*call).bulkEvents)
 	a.handle("POST /hark/v1/explain", (*call).explain)
+	a.handle("POST /hark/v1/preview", (*call).preview)
 	a.handle("GET /hark/v1/installedapps/{installedApp}/delivery", (*call).deliveryStatus)
 	a.handle("POST /hark/v1/apps/{app}/confirm", (*call).confirmApp)
 	a.handle("GET /hark/v1/tokens", (*call).listTokens)

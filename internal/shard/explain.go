@@ -121,3 +121,35 @@ func (s *Shard) explain(in *installed, sub *subscription.Subscription, e *event.
 	}
 	return x
 }
+
+// maxPreview is how many events a preview shows.
+const maxPreview = 1000
+
+// Preview returns the events since a time that a subscription would have sent if it had been
+// there, oldest first, up to a thousand; more says that there are others. The subscription is
+// checked as in a create, but for what exists already.
+func (s *Shard) Preview(ctx context.Context, p scope.Principal, app id.InstalledApp, draft *subscription.Subscription, since time.Time) (events []*event.Event, more bool, err error) {
+	sub := *draft
+	s.mu.RLock()
+	in, err := s.own(p, app, "r")
+	if err == nil {
+		err = s.checkNew(p, in, &sub)
+	}
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, false, err
+	}
+	last := s.journal.Committed()
+	err = s.Past(ctx, last-min(last, explainNewest), last, func(uint64) {}, func(e *event.Event) error {
+		if e.Time.Before(since) || sub.Matches(e) != subscription.Matches {
+			return nil
+		}
+		if len(events) == maxPreview {
+			more = true
+			return nil
+		}
+		events = append(events, e)
+		return nil
+	})
+	return events, more, err
+}

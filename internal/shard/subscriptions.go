@@ -31,9 +31,30 @@ func (s *Shard) Subscribe(ctx context.Context, p scope.Principal, app id.Install
 	})
 }
 
-// checkSubscription reports what stands against a new subscription: scopes, what it refers
-// to, and others like it. The caller holds mu.
+// checkSubscription reports what stands against a new subscription: what checkNew says, and
+// others like it. The caller holds mu.
 func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscription.Subscription) error {
+	if err := s.checkNew(p, in, sub); err != nil {
+		return err
+	}
+	same := sub.Same()
+	for _, other := range in.subscriptions {
+		switch {
+		case other.Until > 0:
+		case sub.Name != "" && other.Name == sub.Name:
+			return problem.New(problem.Conflict, "The installed app has a subscription named %q already, with the id %s. Names are unique in an installed app: "+
+				"choose another, or delete that one first.", sub.Name, other.ID).At("subscriptionName")
+		case other.Same() == same:
+			return problem.New(problem.Conflict, "The installed app has a subscription with the same filters already: %s (id %s). Delete that one first if it should be replaced.",
+				other.DeliveryName(), other.ID)
+		}
+	}
+	return nil
+}
+
+// checkNew reports what stands against a subscription whatever others there are: the scopes,
+// and what it refers to. It fills in the location. The caller holds mu.
+func (s *Shard) checkNew(p scope.Principal, in *installed, sub *subscription.Subscription) error {
 	owner := scope.Principal{Name: in.app.DisplayName, InstalledApp: in.app.ID, Scopes: in.app.Permissions}
 	if err := owner.Require(sub.Needs()...); err != nil { // the app must hold it, whoever asks for it
 		return err
@@ -59,18 +80,6 @@ func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscri
 		}
 	}
 	sub.Location = in.app.Location
-	same := sub.Same()
-	for _, other := range in.subscriptions {
-		switch {
-		case other.Until > 0:
-		case sub.Name != "" && other.Name == sub.Name:
-			return problem.New(problem.Conflict, "The installed app has a subscription named %q already, with the id %s. Names are unique in an installed app: "+
-				"choose another, or delete that one first.", sub.Name, other.ID).At("subscriptionName")
-		case other.Same() == same:
-			return problem.New(problem.Conflict, "The installed app has a subscription with the same filters already: %s (id %s). Delete that one first if it should be replaced.",
-				other.DeliveryName(), other.ID)
-		}
-	}
 	return nil
 }
 

@@ -54,13 +54,13 @@ func TestDeliveriesAgainstModel(t *testing.T) {
 	}
 	var expected, got []string
 
-	for range 400 {
+	for range 800 {
 		switch op := random.IntN(20); {
 		case op < 4 && len(wishes) < 12:
 			made++
-			w := wish{name: fmt.Sprint("s", made), device: pick(lamp, light, ""), attribute: pick("", "switch", "level"), changesOnly: random.IntN(2) == 0, mode: pick("", "", modes[0], modes[1])}
+			w := wish{name: fmt.Sprint("s", made), device: pick(lamp, light, ""), attribute: pick("", "switch", "level"), changesOnly: random.IntN(2) == 0, mode: pick("", "", "", modes[0], modes[1])}
 			detail := object{"subscriptionName": w.name, "stateChangeOnly": w.changesOnly}
-			if w.value = pick("", "", "on", "7"); w.value != "" {
+			if w.value = pick("", "", "", "on", "7"); w.value != "" {
 				detail["value"] = w.value // "7" as a string equals the number 7
 			}
 			if w.attribute != "" {

@@ -46,6 +46,6 @@ func (p Principal) Require(needs ...Scope) error {
 		help = "add it to the app's scopes and let the user grant it, for example in `permissions` of PUT /installedapps/" +
 			p.InstalledApp.String() + "/configs"
 	}
-	return problem.New(problem.Denied, "Missing scope %s. This token (%s) holds: %s. To mend it, %s.", missing, p.Name, held, help).
+	return problem.New(problem.Denied, "Missing scope %s. The caller (%s) holds: %s. To mend it, %s.", missing, p.Name, held, help).
 		At("scope").With(problem.Detail{Code: "MissingScope", Target: missing, Message: "The request needs the scope " + missing + "."})
 }

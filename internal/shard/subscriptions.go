@@ -55,7 +55,7 @@ func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscri
 // checkNew reports what stands against a subscription whatever others there are: the scopes,
 // and what it refers to. It fills in the location. The caller holds mu.
 func (s *Shard) checkNew(p scope.Principal, in *installed, sub *subscription.Subscription) error {
-	owner := scope.Principal{Name: in.app.DisplayName, InstalledApp: in.app.ID, Scopes: in.app.Permissions}
+	owner := scope.Principal{Name: "installed app " + in.app.DisplayName, InstalledApp: in.app.ID, Scopes: in.app.Permissions}
 	if err := owner.Require(sub.Needs()...); err != nil { // the app must hold it, whoever asks for it
 		return err
 	}

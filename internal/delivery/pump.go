@@ -109,7 +109,9 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
 	}
 	d.mu.Lock()
 	c.position = max(c.position, position)
-	caughtUp := c.position >= d.last[c.location]
+	// Both must say so: after a crash last may be too old, and a replica of the journal that
+	// lags behind shows too little.
+	caughtUp := len(events) == 0 && c.position >= d.last[c.location]
 	if caughtUp {
 		c.behind, c.ahead = false, nil
 		if c.stored > 0 {

@@ -1,8 +1,10 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"hark/internal/delivery"
@@ -83,6 +85,9 @@ func (s *Shard) Explain(p scope.Principal, e *event.Event, only id.InstalledApp)
 			list = append(list, s.explain(in, sub, e))
 		}
 	}
+	slices.SortStableFunc(list, func(a, b Explanation) int { // the subscriptions of an app are in their order
+		return cmp.Or(cmp.Compare(a.App, b.App), slices.Compare(a.InstalledApp[:], b.InstalledApp[:]))
+	})
 	return list, nil
 }
 

@@ -77,7 +77,7 @@ func (s *Shard) CreateLocation(ctx context.Context, p scope.Principal, draft hom
 			created.Modes = append(created.Modes, home.Mode{ID: id.New[id.Mode](), Label: name, Name: name})
 		}
 	}
-	l := &location{home: &created, mode: created.Modes[0].ID, devices: map[id.Device]*device{}}
+	l := &location{home: &created, mode: created.Modes[0].ID, settled: created.Modes[0].ID, devices: map[id.Device]*device{}}
 	return &created, s.commit(ctx, func() ([]records.Write, error) {
 		s.locations[created.ID] = l
 		return []records.Write{

@@ -123,10 +123,14 @@ func (s *Shard) committed(events []*event.Event) {
 	for _, e := range events {
 		if l := s.locations[e.Location]; l != nil {
 			l.last = e.Seq
+			if e.Type == event.ModeEvent {
+				l.settled = e.Mode
+			}
 			s.dirtyPlaces[l] = struct{}{}
 		}
 		s.delivery.Offer(e, s.index.Match(nil, e))
 		s.hub.Publish(e)
+		s.through = e.Seq
 	}
 }
 
@@ -137,7 +141,6 @@ func (s *Shard) apply(l *location, e *event.Event) {
 	}
 	if e.Type == event.ModeEvent {
 		l.mode = e.Mode
-		s.dirtyPlaces[l] = struct{}{}
 		return
 	}
 	d := s.devices[e.Device.Device]

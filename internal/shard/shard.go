@@ -49,6 +49,7 @@ type Shard struct {
 	dirty       map[*device]struct{}                    // state changed since the last checkpoint
 	dirtyPlaces map[*location]struct{}
 	stored      checkpoint
+	through     uint64 // every event up to here is durable and offered
 	streams     map[id.Stream]*eventstream.Registration
 
 	stop context.CancelFunc
@@ -59,7 +60,8 @@ type Shard struct {
 type location struct {
 	home    *home.Location
 	mode    id.Mode
-	last    uint64 // position of its newest event
+	settled id.Mode // the mode as far as the journal is durable
+	last    uint64  // position of its newest event
 	devices map[id.Device]*device
 }
 
@@ -166,8 +168,9 @@ func (s *Shard) restore(ctx context.Context, silent bool) error {
 	for at, l := range s.locations {
 		s.delivery.RestoreLast(at, l.last)
 	}
-	s.delivery.Reach(s.journal.Committed())
-	s.hub.Reach(s.journal.Committed())
+	s.through = s.journal.Committed()
+	s.delivery.Reach(s.through)
+	s.hub.Reach(s.through)
 	if !silent {
 		s.delivery.Start()
 	}
@@ -192,6 +195,7 @@ func (s *Shard) replay(e *event.Event) {
 	l.last = max(l.last, e.Seq)
 	if e.Seq > s.stored.State {
 		s.apply(l, e)
+		l.settled = l.mode
 	}
 	if e.Seq > s.stored.LowWater {
 		s.delivery.Offer(e, s.index.Match(nil, e))
@@ -205,7 +209,9 @@ func (s *Shard) Close(ctx context.Context) {
 	s.stop()
 	<-s.done
 	s.delivery.Stop(ctx)
-	if err := s.checkpoint(context.WithoutCancel(ctx)); err != nil {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCheckpoint)
+	defer cancel()
+	if err := s.checkpoint(last); err != nil {
 		s.log.Error("the last checkpoint failed; some events will be delivered again", "err", err)
 	}
 	s.journal.Close()
@@ -235,6 +241,9 @@ func (s *Shard) Delivery() *delivery.Dispatcher { return s.delivery }
 // crash, at most so much is read again and may be delivered again.
 const checkpointEvery = 250 * time.Millisecond
 
+// lastCheckpoint bounds the one at the end, for an engine that does not answer any more.
+const lastCheckpoint = 5 * time.Second
+
 func (s *Shard) checkpointing(ctx context.Context) {
 	defer close(s.done)
 	tick := time.NewTicker(checkpointEvery)
@@ -254,63 +263,83 @@ func (s *Shard) checkpointing(ctx context.Context) {
 // checkpoint writes cursors, changed states and the checkpoint itself, which comes last: what
 // is before it in the records is true wherever a crash cuts them off.
 func (s *Shard) checkpoint(ctx context.Context) error {
-	s.mu.Lock()
-	now := checkpoint{State: s.journal.Last()}
-	states := map[*device]stateRecord{}
-	for d := range s.dirty {
-		states[d] = stateRecord{d.seq, slices.Clone(d.state)}
-	}
-	places := map[*location]placeRecord{}
-	for l := range s.dirtyPlaces {
-		places[l] = placeRecord{l.mode, l.last}
-	}
-	clear(s.dirty)
-	clear(s.dirtyPlaces)
-	s.mu.Unlock()
-
-	if err := s.durable(ctx, now.State); err != nil { // states must not be ahead of the journal
+	p := s.pending()
+	if err := s.durable(ctx, p.position); err != nil { // states must not be ahead of the journal
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for d := range p.states {
+			s.dirty[d] = struct{}{} // for the next one
+		}
 		return err
 	}
-	return s.commit(ctx, func() ([]records.Write, error) {
-		var writes []records.Write
-		for d, st := range states {
-			if s.devices[d.home.ID] == d { // it may be gone by now
-				writes = append(writes, records.Write{Kind: kindState, ID: d.home.ID.String(), Value: st})
-			}
+	return s.commit(ctx, func() ([]records.Write, error) { return s.checkpointWrites(p), nil })
+}
+
+// pending is what a checkpoint writes once the journal is durable up to a position.
+type pending struct {
+	position uint64
+	states   map[*device]stateRecord
+}
+
+func (s *Shard) pending() pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := pending{s.journal.Last(), map[*device]stateRecord{}}
+	for d := range s.dirty {
+		p.states[d] = stateRecord{d.seq, slices.Clone(d.state)}
+	}
+	clear(s.dirty)
+	return p
+}
+
+// checkpointWrites returns what to write. Positions of locations and of deliveries are taken
+// together, so that none is older than the other says. The caller holds mu.
+func (s *Shard) checkpointWrites(p pending) []records.Write {
+	var writes []records.Write
+	for d, st := range p.states {
+		if s.devices[d.home.ID] == d { // it may be gone by now
+			writes = append(writes, records.Write{Kind: kindState, ID: d.home.ID.String(), Value: st})
 		}
-		for l, place := range places {
-			if s.locations[l.home.ID] == l {
-				writes = append(writes, records.Write{Kind: kindPlace, ID: l.home.ID.String(), Value: place})
-			}
+	}
+	for l := range s.dirtyPlaces {
+		if s.locations[l.home.ID] == l {
+			writes = append(writes, records.Write{Kind: kindPlace, ID: l.home.ID.String(), Value: placeRecord{l.settled, l.last}})
 		}
-		cp := s.delivery.Checkpoint()
-		now.LowWater = cp.LowWater
-		for app, position := range cp.Cursors {
-			writes = append(writes, records.Write{Kind: kindCursor, ID: app.String(), Value: position})
+	}
+	clear(s.dirtyPlaces)
+	cp := s.delivery.Checkpoint()
+	for app, position := range cp.Cursors {
+		writes = append(writes, records.Write{Kind: kindCursor, ID: app.String(), Value: position})
+	}
+	for _, app := range cp.Deleted {
+		writes = append(writes, records.Write{Kind: kindCursor, ID: app.String()})
+	}
+	for app, gaps := range cp.Gaps {
+		for _, g := range gaps {
+			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g), Value: g})
 		}
-		for _, app := range cp.Deleted {
-			writes = append(writes, records.Write{Kind: kindCursor, ID: app.String()})
-		}
-		for app, gaps := range cp.Gaps {
-			for _, g := range gaps {
-				writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g), Value: g})
-			}
-		}
-		if writes = append(writes, s.bury()...); len(writes) > 0 || now != s.stored {
-			writes = append(writes, records.Write{Kind: kindCheckpoint, ID: "shard", Value: now})
-			s.stored = now
-		}
-		return writes, nil
-	})
+	}
+	now := checkpoint{State: p.position, LowWater: cp.LowWater}
+	if writes = append(writes, s.bury()...); len(writes) > 0 || now != s.stored {
+		writes = append(writes, records.Write{Kind: kindCheckpoint, ID: "shard", Value: now})
+		s.stored = now
+	}
+	return writes
 }
 
 func gapKey(app id.InstalledApp, g delivery.Gap) string {
 	return app.String() + "." + strconv.FormatUint(g.After, 10)
 }
 
-// durable waits until the journal is durable up to the position.
+// durable waits until the journal is durable up to the position and memory knows it.
 func (s *Shard) durable(ctx context.Context, position uint64) error {
-	for s.journal.Committed() < position {
+	for {
+		s.mu.RLock()
+		through := s.through
+		s.mu.RUnlock()
+		if through >= position {
+			return nil
+		}
 		if err := s.journal.Err(); err != nil {
 			return err
 		}
@@ -320,7 +349,6 @@ func (s *Shard) durable(ctx context.Context, position uint64) error {
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
 // bury forgets the deleted subscriptions for which every event from before is delivered
@@ -455,7 +483,7 @@ func loadAt[K ~[16]byte, T any](key string, data []byte, m *map[K]T) error {
 func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 	for _, h := range l.locations {
 		place := l.places[h.ID]
-		s.locations[h.ID] = &location{home: h, mode: place.Mode, last: place.Last, devices: map[id.Device]*device{}}
+		s.locations[h.ID] = &location{home: h, mode: place.Mode, settled: place.Mode, last: place.Last, devices: map[id.Device]*device{}}
 		for _, r := range h.Rooms {
 			s.rooms[r.ID] = s.locations[h.ID]
 		}

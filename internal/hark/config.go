@@ -2,6 +2,7 @@ package hark
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -65,7 +66,7 @@ func (c Config) validate() error {
 }
 
 // Logger returns the logger that the configuration describes.
-func (c Config) Logger(w interface{ Write([]byte) (int, error) }) *slog.Logger {
+func (c Config) Logger(w io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(strings.ToUpper(c.LogLevel))); err != nil {
 		level = slog.LevelInfo

@@ -24,12 +24,8 @@ type appBlock struct {
 }
 
 type virtualBlock struct {
-	Name            string `json:"name"`
-	ExecutingLocal  bool   `json:"executingLocally"`
-	DriverID        string `json:"driverId,omitempty"`
-	ProvisionState  string `json:"provisioningState,omitempty"`
-	HubID           string `json:"hubId,omitempty"`
-	NetworkSecurity string `json:"networkSecurityLevel,omitempty"`
+	Name           string `json:"name"`
+	ExecutingLocal bool   `json:"executingLocally"`
 }
 
 type healthView struct {
@@ -63,7 +59,6 @@ type deviceView struct {
 	RestrictionTier  int             `json:"restrictionTier"`
 	Allowed          []string        `json:"allowed"`
 	ExecutionContext string          `json:"executionContext"`
-	RelationshipType []struct{}      `json:"relationships"`
 	HealthState      *healthView     `json:"healthState,omitempty"`
 }
 
@@ -71,7 +66,7 @@ func (c *call) viewDevice(d *home.Device) deviceView {
 	v := deviceView{
 		DeviceID: d.ID, Name: d.Name, Label: d.Label, ManufacturerName: d.Manufacturer, PresentationID: d.Presentation,
 		LocationID: d.Location, OwnerID: c.directory.Account().String(), RoomID: d.Room, CreateTime: d.Created, Type: d.Type,
-		Allowed: []string{}, ExecutionContext: "CLOUD", RelationshipType: []struct{}{},
+		Allowed: []string{}, ExecutionContext: "CLOUD",
 	}
 	for _, component := range d.Components {
 		v.Components = append(v.Components, componentView{Component: component})

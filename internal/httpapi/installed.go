@@ -345,28 +345,23 @@ func (c *call) subscribe() (any, error) {
 	return viewSubscription(s), nil
 }
 
-func (c *call) getSubscription() (any, error) {
+// subscription returns the subscription in the path, by id or name.
+func (c *call) subscription() (*subscription.Subscription, error) {
 	app, err := c.installedID()
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.shard.Subscription(c.principal, app, c.PathValue("subscription"))
-	if err != nil {
-		return nil, err
-	}
-	return viewSubscription(s), nil
+	return c.shard.Subscription(c.principal, app, c.PathValue("subscription"))
 }
 
+func (c *call) getSubscription() (any, error) { return c.subscription() }
+
 func (c *call) unsubscribe() (any, error) {
-	app, err := c.installedID()
+	s, err := c.subscription()
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.shard.Subscription(c.principal, app, c.PathValue("subscription"))
-	if err != nil {
-		return nil, err
-	}
-	n, err := c.shard.Unsubscribe(c.Context(), c.principal, app, func(other *subscription.Subscription) bool { return other.ID == s.ID })
+	n, err := c.shard.Unsubscribe(c.Context(), c.principal, s.InstalledApp, func(other *subscription.Subscription) bool { return other.ID == s.ID })
 	return counted{n}, err
 }
 

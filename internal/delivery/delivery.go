@@ -140,10 +140,10 @@ func (d *Dispatcher) Offer(e *event.Event, matched []*subscription.Subscription)
 	d.last[e.Location] = e.Seq
 	d.dispatched = e.Seq
 	for len(matched) > 0 {
-		app := matched[0].InstalledApp
+		app := *matched[0].App
 		var own, rest []*subscription.Subscription
 		for _, s := range matched {
-			if s.InstalledApp == app {
+			if *s.App == app {
 				own = append(own, s)
 			} else {
 				rest = append(rest, s)

@@ -246,11 +246,10 @@ func Held(app *apps.App, in *apps.Installed) error {
 // Withheld returns why the event may not be sent to the installed app, nil when it may: the
 // scope is checked again at each delivery, so that a revoked one stops the next event.
 func Withheld(in *apps.Installed, e *event.Event) error {
-	needs := subscription.EventNeeds(e)
-	if (scope.Principal{Scopes: in.Permissions}).May(needs...) {
+	if subscription.Allowed(scope.Principal{InstalledApp: in.ID, Scopes: in.Permissions}, e) == nil {
 		return nil
 	}
-	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", needs[0], in.Permissions.Strings())
+	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", subscription.EventNeeds(e)[0], in.Permissions.Strings())
 }
 
 // unhandled is the answer of the official SDK when it has no handler for an event.

@@ -86,7 +86,7 @@ func TestARestoredCursorTrustsTheJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := &apps.Installed{ID: id.New[id.InstalledApp](), App: app.ID, Location: at, Status: apps.Authorized, Permissions: scope.Set{"r:locations:*"}}
-	sub := &subscription.Subscription{ID: id.New[id.Subscription](), InstalledApp: in.ID, Source: subscription.Mode, Location: at}
+	sub := &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: at}
 	d := New(t.Context(), log, dir, j, appcall.New(dir.Key), oneApp{in, sub})
 	before := events[0].Seq - 1
 	d.Restore(in.ID, at, before)

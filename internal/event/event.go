@@ -16,11 +16,19 @@ type Type string
 
 // The kinds of event.
 const (
-	DeviceEvent Type = "DEVICE_EVENT"
-	ModeEvent   Type = "MODE_EVENT"
+	DeviceEvent                Type = "DEVICE_EVENT"
+	ModeEvent                  Type = "MODE_EVENT"
+	DeviceLifecycleEvent       Type = "DEVICE_LIFECYCLE_EVENT"
+	DeviceHealthEvent          Type = "DEVICE_HEALTH_EVENT"
+	SecurityArmStateEvent      Type = "SECURITY_ARM_STATE_EVENT"
+	HubHealthEvent             Type = "HUB_HEALTH_EVENT"
+	SceneLifecycleEvent        Type = "SCENE_LIFECYCLE_EVENT"
+	InstalledAppLifecycleEvent Type = "INSTALLED_APP_LIFECYCLE_EVENT"
+	TimerEvent                 Type = "TIMER_EVENT"
 )
 
-// Event is one thing that happened. An event is never changed once it is made.
+// Event is one thing that happened. An event is never changed once it is made. Of the members
+// that end it, the one that Type calls for is there.
 type Event struct {
 	Seq      uint64      `json:"-"` // position in the journal
 	ID       id.Event    `json:"id"`
@@ -29,8 +37,18 @@ type Event struct {
 	Location id.Location `json:"location"`
 	// Mode is the location's mode when it happened (after the change, for a MODE_EVENT),
 	// so that matching against the past needs nothing but the event.
-	Mode   id.Mode `json:"mode"`
-	Device *Report `json:"device,omitempty"` // of a DEVICE_EVENT
+	Mode id.Mode `json:"mode"`
+	// InstalledApp is whose timer or lifecycle it is: that app gets it unasked.
+	InstalledApp id.InstalledApp `json:"installedApp,omitzero"`
+
+	Device    *Report          `json:"device,omitempty"`
+	Lifecycle *DeviceLifecycle `json:"lifecycle,omitempty"`
+	Health    *DeviceHealth    `json:"health,omitempty"`
+	Hub       *HubHealth       `json:"hub,omitempty"`
+	Arm       *ArmState        `json:"arm,omitempty"`
+	Scene     *SceneLifecycle  `json:"scene,omitempty"`
+	App       *AppLifecycle    `json:"app,omitempty"`
+	Timer     *Timer           `json:"timer,omitempty"`
 }
 
 // Report is what a device said about one attribute.
@@ -44,6 +62,32 @@ type Report struct {
 	Data        capability.Value `json:"data,omitzero"`
 	StateChange bool             `json:"stateChange"` // the value differs from the one before
 	CommandID   string           `json:"commandId,omitempty"`
+}
+
+// New returns an event of now with a new id.
+func New(t Type, at id.Location, mode id.Mode) *Event {
+	return &Event{ID: id.New[id.Event](), Type: t, Time: time.Now().UTC().Truncate(time.Millisecond), Location: at, Mode: mode}
+}
+
+// About returns the device that the event is about, or the zero id.
+func (e *Event) About() id.Device {
+	switch {
+	case e.Device != nil:
+		return e.Device.Device
+	case e.Lifecycle != nil:
+		return e.Lifecycle.Device
+	case e.Health != nil:
+		return e.Health.Device
+	case e.Hub != nil:
+		return e.Hub.Hub
+	}
+	return id.Device{}
+}
+
+// ForStreams reports whether event streams show the event: the official integrations fail at
+// a device that moves between locations (reference 2.6).
+func (e *Event) ForStreams() bool {
+	return e.Lifecycle == nil || e.Lifecycle.Kind != MoveFrom && e.Lifecycle.Kind != MoveTo
 }
 
 // Encode returns the journal's form of the event.
@@ -61,119 +105,16 @@ func Decode(data []byte) (*Event, error) {
 	if err := json.Unmarshal(data, e); err != nil {
 		return nil, fmt.Errorf("decode event: %w", err)
 	}
-	switch {
-	case e.ID.IsZero() || e.Location.IsZero():
+	if e.ID.IsZero() || e.Location.IsZero() {
 		return nil, fmt.Errorf("decode event: it lacks an id or a location")
-	case (e.Type == DeviceEvent) != (e.Device != nil):
-		return nil, fmt.Errorf("decode event %s: its type %q and its content differ", e.ID, e.Type)
+	}
+	for of, there := range map[Type]bool{
+		DeviceEvent: e.Device != nil, DeviceLifecycleEvent: e.Lifecycle != nil, DeviceHealthEvent: e.Health != nil, SecurityArmStateEvent: e.Arm != nil,
+		HubHealthEvent: e.Hub != nil, SceneLifecycleEvent: e.Scene != nil, InstalledAppLifecycleEvent: e.App != nil, TimerEvent: e.Timer != nil,
+	} {
+		if (e.Type == of) != there {
+			return nil, fmt.Errorf("decode event %s: its type %q and its content differ", e.ID, e.Type)
+		}
 	}
 	return e, nil
-}
-
-// Source returns what the event is about, for journal subjects and logs.
-func (e *Event) Source() string {
-	if e.Device != nil {
-		return "device"
-	}
-	return "mode"
-}
-
-// webhookDevice is the deviceEvent of reference 3.4. Owner is always the location.
-type webhookDevice struct {
-	EventID          id.Event         `json:"eventId"`
-	LocationID       id.Location      `json:"locationId"`
-	OwnerID          id.Location      `json:"ownerId"`
-	OwnerType        string           `json:"ownerType"`
-	DeviceID         id.Device        `json:"deviceId"`
-	ComponentID      string           `json:"componentId"`
-	Capability       string           `json:"capability"`
-	Attribute        string           `json:"attribute"`
-	Value            capability.Value `json:"value"`
-	ValueType        string           `json:"valueType"`
-	Unit             string           `json:"unit,omitempty"`
-	StateChange      bool             `json:"stateChange"`
-	Data             capability.Value `json:"data"`
-	SubscriptionName string           `json:"subscriptionName"`
-}
-
-type webhookMode struct {
-	EventID    id.Event    `json:"eventId"`
-	LocationID id.Location `json:"locationId"`
-	ModeID     id.Mode     `json:"modeId"`
-}
-
-type webhook struct {
-	EventTime   string         `json:"eventTime"`
-	EventType   Type           `json:"eventType"`
-	DeviceEvent *webhookDevice `json:"deviceEvent,omitempty"`
-	ModeEvent   *webhookMode   `json:"modeEvent,omitempty"`
-}
-
-// streamDevice is the deviceEvent of a stream (reference 2.6): the webhook's and two more.
-type streamDevice struct {
-	webhookDevice
-	CommandID string `json:"commandId"`
-	Sensitive bool   `json:"sensitive"`
-}
-
-type stream struct {
-	EventTime   int64         `json:"eventTime"` // milliseconds; clients fail on anything else
-	EventType   Type          `json:"eventType"`
-	DeviceEvent *streamDevice `json:"deviceEvent,omitempty"`
-	ModeEvent   *webhookMode  `json:"modeEvent,omitempty"`
-}
-
-// Stream returns the data of the event on a stream with the name (reference 2.6).
-func (e *Event) Stream(streamName string) any {
-	w := e.webhook(streamName)
-	s := stream{EventTime: e.Time.UnixMilli(), EventType: e.Type, ModeEvent: w.ModeEvent}
-	if w.DeviceEvent != nil {
-		s.DeviceEvent = &streamDevice{webhookDevice: *w.DeviceEvent, CommandID: e.Device.CommandID}
-	}
-	return s
-}
-
-// Webhook returns the entry of a webhook's "events" (reference 3.3, 3.4) for the
-// subscription with the name.
-func (e *Event) Webhook(subscriptionName string) any { return e.webhook(subscriptionName) }
-
-func (e *Event) webhook(subscriptionName string) webhook {
-	w := webhook{EventTime: e.Time.UTC().Format(time.RFC3339), EventType: e.Type}
-	switch e.Type {
-	case DeviceEvent:
-		d := e.Device
-		data := d.Data
-		if data == "" {
-			data = "{}"
-		}
-		w.DeviceEvent = &webhookDevice{
-			EventID: e.ID, LocationID: e.Location, OwnerID: e.Location, OwnerType: "LOCATION", DeviceID: d.Device,
-			ComponentID: d.Component, Capability: d.Capability, Attribute: d.Attribute, Value: d.Value, ValueType: d.Value.Type(),
-			Unit: d.Unit, StateChange: d.StateChange, Data: data, SubscriptionName: subscriptionName,
-		}
-	case ModeEvent:
-		w.ModeEvent = &webhookMode{e.ID, e.Location, e.Mode}
-	}
-	return w
-}
-
-type installedAppLifecycle struct {
-	EventID      id.Event        `json:"eventId"`
-	LocationID   id.Location     `json:"locationId"`
-	InstalledApp id.InstalledApp `json:"installedAppId"`
-	App          id.App          `json:"appId"`
-	Lifecycle    string          `json:"lifecycle"`
-	Delete       struct{}        `json:"delete"`
-}
-
-// Uninstalled returns the entry of a webhook's "events" that tells an API-access app that it
-// is uninstalled. Nobody subscribes to it, and it is not journalled.
-func Uninstalled(location id.Location, installed id.InstalledApp, app id.App, at time.Time) any {
-	return struct {
-		EventTime string                `json:"eventTime"`
-		EventType string                `json:"eventType"`
-		Event     installedAppLifecycle `json:"installedAppLifecycleEvent"`
-	}{at.UTC().Format(time.RFC3339), "INSTALLED_APP_LIFECYCLE_EVENT", installedAppLifecycle{
-		EventID: id.New[id.Event](), LocationID: location, InstalledApp: installed, App: app, Lifecycle: "DELETE",
-	}}
 }

@@ -18,12 +18,14 @@ import (
 // owner is the server itself, which may do everything.
 var owner = scope.Principal{Name: "hark", Scopes: scope.All}
 
-// furniture is the demo home: rooms with their devices.
+// furniture is the demo home: rooms with their devices. Those with a battery are connected
+// through the hub.
 var furniture = []struct {
 	room    string
 	devices []struct{ label, prototype string }
 }{
 	{"Hall", []struct{ label, prototype string }{
+		{"Hub", "VIRTUAL_HUB"},
 		{"Front door", "VIRTUAL_CONTACT_SENSOR"}, {"Front door lock", "VIRTUAL_LOCK"}, {"Hall motion", "VIRTUAL_MOTION_SENSOR"}, {"Alex's phone", "VIRTUAL_PRESENCE_SENSOR"},
 	}},
 	{"Living room", []struct{ label, prototype string }{
@@ -46,6 +48,7 @@ func (s *Server) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var hub id.Device
 	for _, f := range furniture {
 		room, err := s.shard.PutRoom(ctx, owner, home.Room{Location: l.ID, Name: f.room})
 		if err != nil {
@@ -53,11 +56,17 @@ func (s *Server) furnish(ctx context.Context) error {
 		}
 		for _, d := range f.devices {
 			p, _ := home.FindPrototype(d.prototype)
-			if _, err := s.shard.CreateDevice(ctx, owner, home.Device{
-				Name: d.prototype, Label: d.label, Type: home.Virtual, Location: l.ID, Room: room.ID,
-				Manufacturer: "hark", Presentation: d.prototype, Components: p.Components(),
-			}, p.State()); err != nil {
+			draft := home.Device{Name: d.prototype, Label: d.label, Type: p.Type(), Location: l.ID, Room: room.ID,
+				Manufacturer: "hark", Presentation: d.prototype, Components: p.Components()}
+			if draft.HasCapability("battery") {
+				draft.Hub = hub
+			}
+			made, err := s.shard.CreateDevice(ctx, owner, draft, p.State())
+			if err != nil {
 				return err
+			}
+			if made.Type == home.Hub {
+				hub = made.ID
 			}
 		}
 	}

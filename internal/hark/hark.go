@@ -106,6 +106,9 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	}
 	s.lifecycle = lifecycle.New(ctx, log, s.directory, s.shard, caller, s.baseURL, cfg.autoConfirm(policy))
 	s.later(func(context.Context) { s.lifecycle.Close() })
+	if purpose != Admin {
+		s.lifecycle.Start()
+	}
 	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, Ready: s.Err})
 	pages := console.New(log, s.directory, s.shard, s.lifecycle)
 	mux := http.NewServeMux()

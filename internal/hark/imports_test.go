@@ -18,12 +18,13 @@ var mayImport = map[string]string{
 	// wiring
 	"internal/hark": "internal/appcall internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/scope internal/shard",
 	// edge
-	"internal/httpapi": "internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
+	"internal/httpapi": "internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
 	"internal/console": "internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
 	// core
 	"internal/lifecycle": "internal/shard internal/directory internal/appcall " + pure,
-	"internal/shard":     "internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall " + pure,
+	"internal/shard":     "internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall internal/schedule " + pure,
 	"internal/delivery":  "internal/directory internal/journal internal/appcall " + pure,
+	"internal/schedule":  "internal/id internal/problem",
 	"internal/directory": "internal/records internal/engine " + pure,
 	"internal/appcall":   pure,
 	// store

@@ -66,6 +66,7 @@ func (l *Location) Room(r id.Room) (Room, bool) {
 const (
 	Virtual     = "VIRTUAL"      // executes its commands by itself
 	EndpointApp = "ENDPOINT_APP" // belongs to an installed app, which executes its commands
+	Hub         = "HUB"          // connects other devices
 )
 
 // Device is something that reports attributes and takes commands.
@@ -81,6 +82,12 @@ type Device struct {
 	Profile      id.Profile  `json:"profile,omitzero"`
 	Created      time.Time   `json:"createTime"`
 	Components   []Component `json:"components"`
+
+	// Hub is the device of type HUB through which it is connected, if there is one.
+	Hub id.Device `json:"hubId,omitzero"`
+	// CheckInterval is how many seconds it may be silent before it is taken for offline; 0 is
+	// for ever. What the device reports as healthCheck.checkInterval goes before.
+	CheckInterval int `json:"checkInterval,omitempty"`
 
 	// Owner is the installed app that a device of type ENDPOINT_APP belongs to, and
 	// ExternalID its name there.

@@ -71,6 +71,7 @@ var prototypes = map[string]Prototype{
 	"VIRTUAL_SIREN":              {"Siren", []InitialState{has("alarm", "alarm", "off"), full}},
 	"VIRTUAL_SMOKE_DETECTOR":     {"SmokeDetector", []InitialState{has("smokeDetector", "smoke", "clear"), full}},
 	"VIRTUAL_WATER_SENSOR":       {"LeakSensor", []InitialState{dry, warm, full}},
+	"VIRTUAL_HUB":                {"Hub", []InitialState{has("healthCheck")}},
 	"VIRTUAL_ILLUMINANCE_SENSOR": {"LightSensor", []InitialState{has("illuminanceMeasurement", "illuminance", 100).in("lux"), full}},
 	"VIRTUAL_TEMPERATURE_SENSOR": {"TempSensor", []InitialState{warm, has("relativeHumidityMeasurement", "humidity", 45).in("%"), full}},
 	"VIRTUAL_THERMOSTAT": {"Thermostat", []InitialState{warm,
@@ -87,6 +88,14 @@ func PrototypeNames() []string { return slices.Sorted(maps.Keys(prototypes)) }
 func FindPrototype(name string) (Prototype, bool) {
 	p, ok := prototypes[name]
 	return p, ok
+}
+
+// Type returns the type of devices of this kind.
+func (p Prototype) Type() string {
+	if p.Category == "Hub" {
+		return Hub
+	}
+	return Virtual
 }
 
 // Components returns the component "main" that devices of this kind have.

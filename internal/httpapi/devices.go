@@ -28,9 +28,16 @@ type virtualBlock struct {
 	ExecutingLocal bool   `json:"executingLocally"`
 }
 
+// hubBlock is what clients want to know of a hub: pysmartthings fails without it.
+type hubBlock struct {
+	FirmwareVersion string            `json:"firmwareVersion"`
+	HubData         map[string]string `json:"hubData"`
+}
+
 type healthView struct {
 	DeviceID    id.Device `json:"deviceId,omitzero"`
 	State       string    `json:"state"`
+	Reason      string    `json:"reason,omitempty"` // hark's own
 	LastUpdated time.Time `json:"lastUpdatedDate"`
 }
 
@@ -55,6 +62,9 @@ type deviceView struct {
 	Profile          *profileRef     `json:"profile,omitempty"`
 	Virtual          *virtualBlock   `json:"virtual,omitempty"`
 	App              *appBlock       `json:"app,omitempty"`
+	Hub              *hubBlock       `json:"hub,omitempty"`
+	HubID            id.Device       `json:"hubId,omitzero"`
+	CheckInterval    int             `json:"checkInterval,omitempty"` // hark's own
 	Type             string          `json:"type"`
 	RestrictionTier  int             `json:"restrictionTier"`
 	Allowed          []string        `json:"allowed"`
@@ -66,7 +76,7 @@ func (c *call) viewDevice(d *home.Device) deviceView {
 	v := deviceView{
 		DeviceID: d.ID, Name: d.Name, Label: d.Label, ManufacturerName: d.Manufacturer, PresentationID: d.Presentation,
 		LocationID: d.Location, OwnerID: c.directory.Account().String(), RoomID: d.Room, CreateTime: d.Created, Type: d.Type,
-		Allowed: []string{}, ExecutionContext: "CLOUD",
+		Allowed: []string{}, ExecutionContext: "CLOUD", HubID: d.Hub, CheckInterval: d.CheckInterval,
 	}
 	for _, component := range d.Components {
 		v.Components = append(v.Components, componentView{Component: component})
@@ -77,6 +87,8 @@ func (c *call) viewDevice(d *home.Device) deviceView {
 	switch d.Type {
 	case home.Virtual:
 		v.Virtual = &virtualBlock{Name: d.Name}
+	case home.Hub:
+		v.Hub = &hubBlock{"hark", map[string]string{"hardwareType": "V3_HUB"}}
 	case home.EndpointApp:
 		v.App = &appBlock{d.Owner, d.ExternalID, profileRef{d.Profile.String()}}
 	}
@@ -162,12 +174,15 @@ func (c *call) devices(keep func(*home.Device) bool) (any, error) {
 		if !withStatus && !withHealth {
 			return v
 		}
-		state, last, err := c.shard.State(c.principal, d.ID)
+		state, _, err := c.shard.State(c.principal, d.ID)
 		if err != nil { // it was deleted between
 			return v
 		}
 		if withHealth {
-			v.HealthState = &healthView{State: "ONLINE", LastUpdated: last}
+			if h, err := c.health(d.ID); err == nil {
+				h.DeviceID = id.Device{}
+				v.HealthState = &h
+			}
 		}
 		if withStatus {
 			status := c.viewStatus(d, state)
@@ -187,26 +202,29 @@ func (c *call) getDevice() (any, error) {
 	return c.viewDevice(d), nil
 }
 
+// updateDevice changes a device's label; in hark also its room, location, hub and how long it
+// may be silent.
 func (c *call) updateDevice() (any, error) {
 	device, err := pathID[id.Device](c, "device")
 	if err != nil {
 		return nil, err
 	}
 	var body struct {
-		Label  *string  `json:"label"`
-		RoomID *id.Room `json:"roomId"`
+		Label         *string      `json:"label"`
+		RoomID        *id.Room     `json:"roomId"`
+		LocationID    *id.Location `json:"locationId"`
+		HubID         *id.Device   `json:"hubId"`
+		CheckInterval *int         `json:"checkInterval"`
 	}
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	d, err := c.shard.UpdateDevice(c.Context(), c.principal, device, func(d *home.Device) error {
-		if body.Label != nil {
-			d.Label = *body.Label
-		}
-		if body.RoomID != nil {
-			d.Room = *body.RoomID
-		}
-		return nil
+	d, err := c.shard.UpdateDevice(c.Context(), c.principal, device, func(d *home.Device) {
+		set(&d.Label, body.Label)
+		set(&d.Room, body.RoomID)
+		set(&d.Location, body.LocationID)
+		set(&d.Hub, body.HubID)
+		set(&d.CheckInterval, body.CheckInterval)
 	})
 	if err != nil {
 		return nil, err
@@ -295,15 +313,55 @@ func (c *call) capabilityStatus() (any, error) {
 }
 
 func (c *call) deviceHealth() (any, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	return c.health(device)
+}
+
+func (c *call) health(device id.Device) (healthView, error) {
+	h, last, err := c.shard.Health(c.principal, device)
+	if h.Since.After(last) {
+		last = h.Since
+	}
+	return healthView{device, h.Status, h.Reason, last}, err
+}
+
+// setHealth says how a device or hub is, as its driver would: hark's own.
+func (c *call) setHealth() (any, error) {
+	device, err := pathID[id.Device](c, "device")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		State  string `json:"state"`
+		Reason string `json:"reason"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if err := c.shard.SetHealth(c.Context(), c.principal, device, body.State, body.Reason); err != nil {
+		return nil, err
+	}
+	return c.health(device)
+}
+
+// getHub answers what the CLI asks of a hub (reference 7.10).
+func (c *call) getHub() (any, error) {
 	d, err := c.device("r")
 	if err != nil {
 		return nil, err
 	}
-	_, last, err := c.shard.State(c.principal, d.ID)
+	if d.Type != home.Hub {
+		return nil, problem.New(problem.NotFound, "%s is a device of type %s, not a hub.", d.Label, d.Type).At("hubId")
+	}
+	h, err := c.health(d.ID)
 	if err != nil {
 		return nil, err
 	}
-	return healthView{d.ID, "ONLINE", last}, nil
+	return map[string]any{"id": d.ID, "name": d.Label, "eui": "", "owner": c.directory.Account().String(), "serialNumber": "", "firmwareVersion": "hark",
+		"locationId": d.Location, "state": h.State}, nil
 }
 
 // maxCommands bounds one request (reference 8).

@@ -90,7 +90,7 @@ func (c *call) preview() (any, error) {
 	}
 	answer := previewAnswer{Events: []any{}, Count: len(events), More: more}
 	for _, e := range events {
-		answer.Events = append(answer.Events, e.Webhook(draft.Name))
+		answer.Events = append(answer.Events, e.Webhook(draft.Name()))
 	}
 	return answer, nil
 }

@@ -361,7 +361,7 @@ func (c *call) unsubscribe() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := c.shard.Unsubscribe(c.Context(), c.principal, s.InstalledApp, func(other *subscription.Subscription) bool { return other.ID == s.ID })
+	n, err := c.shard.Unsubscribe(c.Context(), c.principal, *s.App, func(other *subscription.Subscription) bool { return other.ID == s.ID })
 	return counted{n}, err
 }
 

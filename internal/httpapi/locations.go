@@ -1,10 +1,14 @@
 package httpapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"time"
 
+	"hark/internal/event"
 	"hark/internal/home"
 	"hark/internal/id"
+	"hark/internal/problem"
 )
 
 // locationView is a single location as the API shows it (reference 7.3).
@@ -155,6 +159,39 @@ func (c *call) setMode() (any, error) {
 		return nil, err
 	}
 	return c.shard.SetMode(c.Context(), c.principal, at, body.ModeID)
+}
+
+// armView is the arm state of a location. The platform documents no endpoint for it: this one
+// is hark's own (reference 7.11).
+type armView struct {
+	ArmState string `json:"armState"`
+}
+
+func (c *call) getArmState() (any, error) {
+	at, err := c.locationID()
+	if err != nil {
+		return nil, err
+	}
+	state, err := c.shard.ArmState(c.principal, at)
+	return armView{state}, err
+}
+
+func (c *call) setArmState() (any, error) {
+	at, err := c.locationID()
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		armView
+		Arguments json.RawMessage `json:"optionalArguments"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if trimmed := bytes.TrimSpace(body.Arguments); len(trimmed) > 0 && trimmed[0] != '{' {
+		return nil, problem.Field("optionalArguments", "PatternError", "it is no object")
+	}
+	return body.armView, c.shard.SetArmState(c.Context(), c.principal, at, event.ArmState{State: body.ArmState, Arguments: body.Arguments})
 }
 
 // label reads the body of a mode's create or rename.

@@ -48,6 +48,12 @@ func (a *API) routes() {
 	a.handle("GET /installedapps/{installedApp}/subscriptions/{subscription}", (*call).getSubscription)
 	a.handle("DELETE /installedapps/{installedApp}/subscriptions/{subscription}", (*call).unsubscribe)
 
+	a.handle("GET /installedapps/{installedApp}/schedules", (*call).listSchedules)
+	a.handle("POST /installedapps/{installedApp}/schedules", (*call).createSchedule)
+	a.handle("DELETE /installedapps/{installedApp}/schedules", (*call).deleteSchedules)
+	a.handle("GET /installedapps/{installedApp}/schedules/{schedule}", (*call).getSchedule)
+	a.handle("DELETE /installedapps/{installedApp}/schedules/{schedule}", (*call).deleteSchedules)
+
 	a.handle("GET /devices", (*call).listDevices)
 	a.handle("POST /devices", (*call).createDevice)
 	a.handle("GET /devices/{device}", (*call).getDevice)
@@ -88,6 +94,15 @@ func (a *API) routes() {
 	a.handle("DELETE /locations/{location}/rooms/{room}", (*call).deleteRoom)
 	a.handle("GET /locations/{location}/rooms/{room}/devices", (*call).roomDevices)
 
+	a.handle("GET /scenes", (*call).listScenes)
+	a.handle("POST /scenes", (*call).createScene)
+	a.handle("GET /scenes/{scene}", (*call).getScene)
+	a.handle("PUT /scenes/{scene}", (*call).updateScene)
+	a.handle("DELETE /scenes/{scene}", (*call).deleteScene)
+	a.handle("POST /scenes/{scene}/execute", (*call).executeScene)
+
+	a.handle("GET /hubdevices/{device}", (*call).getHub)
+
 	a.handle("GET /capabilities", (*call).listCapabilities)
 	a.handle("POST /capabilities", (*call).createCapability)
 	a.handle("GET /capabilities/namespaces", (*call).listNamespaces)
@@ -106,6 +121,9 @@ func (a *API) routes() {
 	a.handle("GET /filters/{stream}/activate", (*call).activate)
 
 	a.handle("POST /hark/v1/events", (*call).bulkEvents)
+	a.handle("PUT /hark/v1/devices/{device}/health", (*call).setHealth)
+	a.handle("GET /hark/v1/locations/{location}/armstate", (*call).getArmState)
+	a.handle("PUT /hark/v1/locations/{location}/armstate", (*call).setArmState)
 	a.handle("POST /hark/v1/explain", (*call).explain)
 	a.handle("POST /hark/v1/preview", (*call).preview)
 	a.handle("GET /hark/v1/installedapps/{installedApp}/delivery", (*call).deliveryStatus)

@@ -24,6 +24,8 @@ type virtualBody struct {
 	Prototype       string        `json:"prototype"`
 	DeviceProfileID id.Profile    `json:"deviceProfileId"`
 	DeviceProfile   *home.Profile `json:"deviceProfile"`
+	HubID           id.Device     `json:"hubId"`
+	CheckInterval   int           `json:"checkInterval"` // hark's own: seconds of silence after which it is offline
 }
 
 func (c *call) ownerLocation(b *virtualBody) (id.Location, error) {
@@ -56,8 +58,8 @@ func (c *call) createStandardDevice() (any, error) {
 		return nil, err
 	}
 	d, err := c.shard.CreateDevice(c.Context(), c.principal, home.Device{
-		Name: cmp.Or(body.Name, name), Label: cmp.Or(body.Name, name), Type: home.Virtual, Location: at, Room: body.RoomID,
-		Manufacturer: "hark", Presentation: name, Components: prototype.Components(),
+		Name: cmp.Or(body.Name, name), Label: cmp.Or(body.Name, name), Type: prototype.Type(), Location: at, Room: body.RoomID,
+		Manufacturer: "hark", Presentation: name, Components: prototype.Components(), Hub: body.HubID, CheckInterval: body.CheckInterval,
 	}, prototype.State())
 	if err != nil {
 		return nil, err
@@ -92,6 +94,7 @@ func (c *call) createVirtualDevice() (any, error) {
 	d, err := c.shard.CreateDevice(c.Context(), c.principal, home.Device{
 		Name: name, Label: name, Type: home.Virtual, Location: at, Room: body.RoomID,
 		Manufacturer: "hark", Presentation: cmp.Or(profile.Name, name), Profile: profile.ID, Components: profile.Components,
+		Hub: body.HubID, CheckInterval: body.CheckInterval,
 	}, nil)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type (
 	mode          struct{}
 	profile       struct{}
 	room          struct{}
+	scene         struct{}
 	stream        struct{}
 	subscription  struct{}
 	token         struct{}
@@ -40,6 +41,7 @@ type (
 	Mode          = ID[mode]
 	Profile       = ID[profile]
 	Room          = ID[room]
+	Scene         = ID[scene]
 	Stream        = ID[stream]
 	Subscription  = ID[subscription]
 	Token         = ID[token]

@@ -41,7 +41,7 @@ func (j *Journal) Close() { j.stream.Close() }
 func (j *Journal) Append(events []*event.Event, done func(error)) error {
 	entries := make([]engine.Entry, len(events))
 	for i, e := range events {
-		entries[i] = engine.Entry{Key: e.Location.String() + "." + e.Source(), Data: e.Encode()}
+		entries[i] = engine.Entry{Key: e.Location.String() + "." + string(e.Type), Data: e.Encode()}
 	}
 	first, err := j.stream.Append(entries, false, done)
 	if err != nil {

@@ -3,15 +3,18 @@ package lifecycle
 import (
 	"cmp"
 	"context"
+	"errors"
+	"net/http"
 	"time"
 
+	"hark/internal/appcall"
 	"hark/internal/apps"
 	"hark/internal/directory"
 	"hark/internal/envelope"
-	"hark/internal/event"
 	"hark/internal/id"
 	"hark/internal/problem"
 	"hark/internal/scope"
+	"hark/internal/shard"
 )
 
 // InstallRequest asks for an app to be installed in a location without a phone.
@@ -148,8 +151,11 @@ func (m *Manager) Reconfigure(ctx context.Context, p scope.Principal, installed 
 		return nil, err
 	}
 	now, before, err := m.shard.Reconfigure(ctx, installed, config, permissions)
-	if err != nil || !app.SmartApp() {
-		return now, err
+	if err != nil {
+		return nil, err
+	}
+	if !app.SmartApp() {
+		return m.shard.Reconfigured(ctx, installed)
 	}
 	pair, err := m.directory.IssuePair(ctx, installed)
 	if err == nil {
@@ -170,50 +176,66 @@ func (m *Manager) Reconfigure(ctx context.Context, p scope.Principal, installed 
 		return nil, refused(err, "The app did not accept UPDATE, so its configuration is as before")
 	}
 	m.log.Info("app updated", "app", app.Name, "installedApp", installed, "permissions", now.Permissions.Strings())
-	return now, nil
+	return m.shard.Reconfigured(ctx, installed)
 }
 
 // Uninstall removes the installed app, its subscriptions and tokens, and then tells the
 // app: a SmartApp by UNINSTALL, an API-access app by an event. The removal does not depend
 // on the answer, and does not wait for it.
 func (m *Manager) Uninstall(ctx context.Context, p scope.Principal, installed id.InstalledApp) error {
-	in, err := m.shard.Uninstall(ctx, p, installed)
+	farewell, err := m.shard.Uninstall(ctx, p, installed)
 	if err != nil {
 		return err
 	}
 	m.forgetTokens(ctx, installed)
-	m.log.Info("app uninstalled", "installedApp", installed, "name", in.DisplayName)
-	app, ok := m.directory.App(in.App)
-	if !ok || app.Deliverable() != nil {
-		return nil
+	m.log.Info("app uninstalled", "installedApp", installed)
+	if farewell != nil {
+		m.calls.Go(func() { m.tell(farewell) })
 	}
-	call := envelope.Encode(app, envelope.Uninstall, envelope.Call{UninstallData: &envelope.UninstallData{InstalledApp: envelope.Describe(app, in)}})
-	if !app.SmartApp() {
-		call = envelope.Encode(app, envelope.Event, envelope.Call{EventData: &envelope.EventData{
-			InstalledApp: envelope.Describe(app, in), Events: []any{event.Uninstalled(in.Location, in.ID, in.App, now())},
-		}})
-	}
-	m.calls.Go(func() { m.tell(app, call) })
 	return nil
 }
 
-// farewells is how often an app is told that it is uninstalled, before hark gives up.
-const farewells = 3
+// How long an app that is uninstalled is tried to be told so, and how often.
+const (
+	farewellPatience = 24 * time.Hour
+	firstFarewell    = time.Second
+	lastFarewell     = 10 * time.Minute
+)
 
-func (m *Manager) tell(app *apps.App, call []byte) {
-	for attempt := 1; ; attempt++ {
-		_, err := m.caller.Call(m.ctx, app, call)
-		if err == nil || m.ctx.Err() != nil {
+// tell says farewell to an app until it listens. What a stop cuts off, the next start goes on
+// with.
+func (m *Manager) tell(f *shard.Farewell) {
+	for wait := firstFarewell; ; wait = min(2*wait, lastFarewell) {
+		_, err := m.caller.Call(m.ctx, f.App, farewell(f))
+		if m.ctx.Err() != nil {
 			return
 		}
-		if attempt == farewells {
-			m.log.Warn("the app could not be told that it is uninstalled", "app", app.Name, "err", err, "attempts", attempt)
-			return
+		if refusal, ok := errors.AsType[*appcall.Failure](err); ok && refusal.Status == http.StatusUnprocessableEntity && f.App.SmartApp() {
+			err = nil // the SDK has no handler for it
 		}
-		select {
-		case <-time.After(time.Duration(attempt) * 2 * time.Second):
-		case <-m.ctx.Done():
-			return
+		late := time.Since(f.Event.Time) > farewellPatience
+		if err != nil && !late {
+			select {
+			case <-time.After(wait):
+			case <-m.ctx.Done():
+				return
+			}
+			continue
 		}
+		if err != nil {
+			m.log.Warn("the app could not be told that it is uninstalled", "app", f.App.Name, "installedApp", f.Installed.ID, "err", err, "triedFor", farewellPatience)
+		}
+		if err := m.shard.Told(m.ctx, f); err != nil && m.ctx.Err() == nil {
+			m.log.Error("a farewell could not be ended; the app may be told again", "installedApp", f.Installed.ID, "err", err)
+		}
+		return
 	}
+}
+
+func farewell(f *shard.Farewell) []byte {
+	installed := envelope.Describe(f.App, f.Installed)
+	if f.App.SmartApp() {
+		return envelope.Encode(f.App, envelope.Uninstall, envelope.Call{UninstallData: &envelope.UninstallData{InstalledApp: installed}})
+	}
+	return envelope.Encode(f.App, envelope.Event, envelope.Call{EventData: &envelope.EventData{InstalledApp: installed, Events: []any{f.Event.Webhook("")}}})
 }

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/url"
 	"sync"
-	"time"
 
 	"hark/internal/appcall"
 	"hark/internal/apps"
@@ -50,6 +49,13 @@ func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, s *sha
 	m := &Manager{log: log.With("component", "lifecycle"), directory: dir, shard: s, caller: caller, baseURL: baseURL, autoConfirm: autoConfirm}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
 	return m
+}
+
+// Start goes on with what the last stop cut off.
+func (m *Manager) Start() {
+	for _, f := range m.shard.Farewells() {
+		m.calls.Go(func() { m.tell(f) })
+	}
 }
 
 // Close breaks off the calls that nobody waits for.
@@ -261,6 +267,3 @@ func (m *Manager) DeleteApp(ctx context.Context, p scope.Principal, nameOrID str
 	}
 	return m.directory.DeleteApp(ctx, p, app.ID.String())
 }
-
-// now is when something happened, as the API shows times.
-func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -7,6 +7,7 @@ package records
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,45 +50,52 @@ type Write struct {
 // it can go once no older copy of the record can come back.
 const markerTTL = 24 * time.Hour
 
-// Queue hands over the changes in the order of its calls, and returns at once; wait returns
-// when they are durable. Up to [engine.MaxAppend] changes are made all or none, more in
-// several steps, in order.
-func (s *Store) Queue(writes ...Write) (wait func(context.Context) error, err error) {
-	steps := (len(writes) + engine.MaxAppend - 1) / engine.MaxAppend
-	results := make(chan error, steps)
-	for chunk := range slices.Chunk(writes, engine.MaxAppend) {
-		entries := make([]engine.Entry, len(chunk))
-		for i, w := range chunk {
-			if entries[i], err = w.entry(); err != nil {
-				return nil, err
-			}
-		}
-		if _, err := s.stream.Append(entries, true, func(err error) { results <- err }); err != nil {
-			return nil, fmt.Errorf("write records: %w", err)
+// Queue hands over the changes in the order of its calls, and returns at once; done is called
+// once they are durable, in that order too, and must not wait for another change. Up to
+// [engine.MaxAppend] changes are made all or none, more in several steps, in order.
+func (s *Store) Queue(done func(error), writes ...Write) error {
+	if len(writes) == 0 {
+		done(nil)
+		return nil
+	}
+	entries := make([]engine.Entry, len(writes))
+	for i, w := range writes {
+		var err error
+		if entries[i], err = w.entry(); err != nil {
+			return err
 		}
 	}
-	return func(ctx context.Context) error {
-		for range steps {
-			select {
-			case err := <-results:
-				if err != nil {
-					return fmt.Errorf("write records: %w", err)
-				}
-			case <-ctx.Done():
-				return fmt.Errorf("write records: %w", ctx.Err())
+	steps := (len(entries) + engine.MaxAppend - 1) / engine.MaxAppend
+	var failure error
+	for chunk := range slices.Chunk(entries, engine.MaxAppend) {
+		_, err := s.stream.Append(chunk, true, func(err error) { // one after the other
+			failure = errors.Join(failure, err)
+			if steps--; steps == 0 {
+				done(failure)
 			}
+		})
+		if err != nil {
+			return fmt.Errorf("write records: %w", err)
 		}
-		return nil
-	}, nil
+	}
+	return nil
 }
 
 // Write queues the changes and waits until they are durable.
 func (s *Store) Write(ctx context.Context, writes ...Write) error {
-	wait, err := s.Queue(writes...)
-	if err != nil {
+	result := make(chan error, 1)
+	if err := s.Queue(func(err error) { result <- err }, writes...); err != nil {
 		return err
 	}
-	return wait(ctx)
+	select {
+	case err := <-result:
+		if err != nil {
+			return fmt.Errorf("write records: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("write records: %w", ctx.Err())
+	}
 }
 
 func (w Write) entry() (engine.Entry, error) {

@@ -83,10 +83,11 @@ func TestWritersQueueInOrder(t *testing.T) {
 				for range 20 {
 					mu.Lock() // as an owner of records does: change memory and queue under one lock
 					last++
-					done, err := s.Queue(records.Write{Kind: "counter", ID: "x", Value: last})
+					result := make(chan error, 1)
+					err := s.Queue(func(err error) { result <- err }, records.Write{Kind: "counter", ID: "x", Value: last})
 					mu.Unlock()
 					if err == nil {
-						err = done(t.Context())
+						err = <-result
 					}
 					if err != nil {
 						t.Error(err)

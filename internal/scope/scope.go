@@ -37,7 +37,8 @@ func Parse(text string) (Scope, error) {
 
 // Covers reports whether holding s satisfies the need. A missing or "*" part of s covers
 // anything in that place; "$" (the ones that the user selects) covers nothing by itself:
-// it is replaced by ids when an app is installed.
+// it is replaced by ids when an app is installed. A need with "$" is for any one of them, so
+// whatever else s has in its place covers it.
 func (s Scope) Covers(need Scope) bool {
 	gs, ns := string(s), string(need)
 	if gs == ns {
@@ -50,7 +51,7 @@ func (s Scope) Covers(need Scope) bool {
 		if gp == np {
 			continue
 		}
-		anything := gp == "" || gp == "*"
+		anything := gp == "" || gp == "*" || np == "$" && gp != "$"
 		if part < 2 || !anything { // permission and resource must be the very same
 			return false
 		}
@@ -122,6 +123,11 @@ func (set Set) Strings() []string {
 // Device is the scope "verb:devices:id", verb being r, w, x or l.
 func Device(verb string, device id.Device) Scope {
 	return Scope(verb + ":devices:" + device.String())
+}
+
+// ArmState is the scope "verb:security:locations:id:armstate".
+func ArmState(verb string, location id.Location) Scope {
+	return Scope(verb + ":security:locations:" + location.String() + ":armstate")
 }
 
 // Location is the scope "verb:locations:id".

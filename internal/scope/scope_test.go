@@ -35,6 +35,11 @@ func TestCovers(t *testing.T) {
 		{"r:security:locations:L2:armstate", "r:security:locations:L1:armstate", false},
 		{"r:devices:$", "r:devices:D1", false}, // "$" must be replaced by ids first
 		{"r:devices:$", "r:devices:$", false},
+		{"r:devices:D1", "r:devices:$", true}, // any one device
+		{"r:devices:*", "r:devices:$", true},
+		{"r:devices", "r:devices:$", true},
+		{"x:devices:D1", "r:devices:$", false},
+		{"r:devices:D1:switch", "r:devices:$", false},
 		{"r", "r:devices:D1", false},
 		{"*", "r:devices:D1", false},
 		{"r:*", "r:devices:D1", false},

@@ -2,11 +2,13 @@ package shard
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
 	"hark/internal/apps"
 	"hark/internal/directory"
+	"hark/internal/event"
 	"hark/internal/eventstream"
 	"hark/internal/id"
 	"hark/internal/problem"
@@ -126,7 +128,7 @@ func (s *Shard) Install(ctx context.Context, p scope.Principal, draft apps.Insta
 		if err := s.checkConfig(in.Location, in.Config); err != nil {
 			return nil, err
 		}
-		s.installed[in.ID] = &installed{app: &in}
+		s.installed[in.ID] = newInstalled(&in)
 		return []records.Write{{Kind: kindInstalled, ID: in.ID.String(), Value: in}}, nil
 	})
 }
@@ -155,9 +157,16 @@ func (s *Shard) checkConfig(at id.Location, config apps.Config) error {
 
 // FinishInstall makes a new installed app one that events are delivered to.
 func (s *Shard) FinishInstall(ctx context.Context, app id.InstalledApp) (*apps.Installed, error) {
-	in, err := s.changeInstalled(ctx, app, func(in *apps.Installed) error { in.Status = apps.Authorized; return nil })
+	in, err := s.changeInstalled(ctx, app, event.Install, func(in *apps.Installed) error { in.Status = apps.Authorized; return nil })
 	s.delivery.Wake(app)
 	return in, err
+}
+
+// appEvent says what happens to an installed app. The caller holds mu.
+func (s *Shard) appEvent(in *apps.Installed, kind string) *event.Event {
+	e := event.New(event.InstalledAppLifecycleEvent, in.Location, s.locations[in.Location].Mode)
+	e.InstalledApp, e.App = in.ID, &event.AppLifecycle{Kind: kind, App: in.App}
+	return e
 }
 
 // Rename gives the installed app another display name.
@@ -165,13 +174,13 @@ func (s *Shard) Rename(ctx context.Context, p scope.Principal, app id.InstalledA
 	if _, err := s.FindInstalled(p, app, "w"); err != nil {
 		return nil, err
 	}
-	return s.changeInstalled(ctx, app, func(in *apps.Installed) error { in.DisplayName = name; return nil })
+	return s.changeInstalled(ctx, app, event.Update, func(in *apps.Installed) error { in.DisplayName = name; return nil })
 }
 
 // Reconfigure replaces the configuration and permissions, and returns the installed app as
-// it is and as it was.
+// it is and as it was. The app is asked next: [Shard.Reconfigured] or [Shard.TakeBack] ends it.
 func (s *Shard) Reconfigure(ctx context.Context, app id.InstalledApp, config apps.Config, permissions scope.Set) (now, before *apps.Installed, err error) {
-	now, err = s.changeInstalled(ctx, app, func(in *apps.Installed) error {
+	now, err = s.changeInstalled(ctx, app, "", func(in *apps.Installed) error {
 		was := *in
 		before = &was
 		in.Config, in.Permissions, in.Configuration = config, permissions, id.New[id.Configuration]()
@@ -180,49 +189,89 @@ func (s *Shard) Reconfigure(ctx context.Context, app id.InstalledApp, config app
 	return now, before, err
 }
 
+// Reconfigured says that the app took its new configuration.
+func (s *Shard) Reconfigured(ctx context.Context, app id.InstalledApp) (*apps.Installed, error) {
+	return s.changeInstalled(ctx, app, event.Update, func(*apps.Installed) error { return nil })
+}
+
 // TakeBack restores the configuration and permissions from before a Reconfigure that the app
 // refused.
 func (s *Shard) TakeBack(ctx context.Context, before *apps.Installed) error {
-	_, err := s.changeInstalled(ctx, before.ID, func(in *apps.Installed) error {
+	_, err := s.changeInstalled(ctx, before.ID, "", func(in *apps.Installed) error {
 		in.Config, in.Permissions, in.Configuration = before.Config, before.Permissions, before.Configuration
 		return nil
 	})
 	return err
 }
 
-// changeInstalled replaces the installed app by what change makes of a copy of it.
-func (s *Shard) changeInstalled(ctx context.Context, app id.InstalledApp, change func(*apps.Installed) error) (updated *apps.Installed, err error) {
-	err = s.commit(ctx, func() ([]records.Write, error) {
+// changeInstalled replaces the installed app by what change makes of a copy of it, and says so
+// by an event of the kind, if it has one.
+func (s *Shard) changeInstalled(ctx context.Context, app id.InstalledApp, kind string, change func(*apps.Installed) error) (updated *apps.Installed, err error) {
+	err = s.cause(ctx, func() ([]records.Write, []*event.Event, error) {
 		in := s.installed[app]
 		if in == nil {
-			return nil, noInstalledApp(app)
+			return nil, nil, noInstalledApp(app)
 		}
 		changed := *in.app
 		if err := change(&changed); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		changed.LastUpdated = time.Now().UTC().Truncate(time.Millisecond)
 		in.app, updated = &changed, &changed
-		return []records.Write{{Kind: kindInstalled, ID: app.String(), Value: changed}}, nil
+		var events []*event.Event
+		if kind != "" {
+			events = append(events, s.appEvent(&changed, kind))
+		}
+		return []records.Write{{Kind: kindInstalled, ID: app.String(), Value: changed}}, events, nil
 	})
 	return updated, err
 }
 
-// Uninstall forgets the installed app, its subscriptions and what waits for it, and returns
-// it as it was.
-func (s *Shard) Uninstall(ctx context.Context, p scope.Principal, app id.InstalledApp) (*apps.Installed, error) {
+// Farewell is an app that was uninstalled and is still to be told so.
+type Farewell struct {
+	App       *apps.App       `json:"app"`
+	Installed *apps.Installed `json:"installed"`
+	Event     *event.Event    `json:"event"`
+}
+
+// Farewells returns those that are left from before the last stop.
+func (s *Shard) Farewells() []*Farewell {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.farewells))
+}
+
+// Told ends a farewell.
+func (s *Shard) Told(ctx context.Context, f *Farewell) error {
+	return s.commit(ctx, func() ([]records.Write, error) {
+		delete(s.farewells, f.Installed.ID)
+		return []records.Write{{Kind: kindFarewell, ID: f.Installed.ID.String()}}, nil
+	})
+}
+
+// Uninstall forgets the installed app, its subscriptions and what waits for it. It returns the
+// farewell that is due, nil when the app cannot be told.
+func (s *Shard) Uninstall(ctx context.Context, p scope.Principal, app id.InstalledApp) (*Farewell, error) {
 	in, err := s.FindInstalled(p, app, "w")
 	if err != nil {
 		return nil, err
 	}
-	return in, s.forget(ctx, app)
+	f := &Farewell{Installed: in}
+	if a, ok := s.directory.App(in.App); ok && a.Deliverable() == nil && in.Status == apps.Authorized {
+		f.App = a
+	}
+	if err := s.forget(ctx, app, f); err != nil || f.App == nil {
+		return nil, err
+	}
+	return f, nil
 }
 
-func (s *Shard) forget(ctx context.Context, app id.InstalledApp) error {
-	return s.commit(ctx, func() ([]records.Write, error) {
+// forget removes an installed app; with a farewell that has an App, that is kept.
+func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) error {
+	return s.cause(ctx, func() ([]records.Write, []*event.Event, error) {
 		in := s.installed[app]
 		if in == nil {
-			return nil, noInstalledApp(app)
+			return nil, nil, noInstalledApp(app)
 		}
 		delete(s.installed, app)
 		writes := []records.Write{{Kind: kindInstalled, ID: app.String()}, {Kind: kindCursor, ID: app.String()}}
@@ -242,6 +291,18 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp) error {
 			delete(s.tombstones, sub)
 			writes = append(writes, records.Write{Kind: kindSubscription, ID: sub.ID.String()})
 		}
-		return writes, nil
+		for _, sc := range in.schedules {
+			writes = append(writes, records.Write{Kind: kindSchedule, ID: scheduleKey(sc)})
+		}
+		if in.app.Status != apps.Authorized {
+			return writes, nil, nil // it never was installed
+		}
+		e := s.appEvent(in.app, event.Delete)
+		if f != nil && f.App != nil {
+			f.Event = e
+			s.farewells[app] = f
+			writes = append(writes, records.Write{Kind: kindFarewell, ID: app.String(), Value: f})
+		}
+		return writes, []*event.Event{e}, nil
 	})
 }

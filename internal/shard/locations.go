@@ -77,11 +77,11 @@ func (s *Shard) CreateLocation(ctx context.Context, p scope.Principal, draft hom
 			created.Modes = append(created.Modes, home.Mode{ID: id.New[id.Mode](), Label: name, Name: name})
 		}
 	}
-	l := &location{home: &created, mode: created.Modes[0].ID, settled: created.Modes[0].ID, devices: map[id.Device]*device{}}
+	l := &location{home: &created, place: place{Mode: created.Modes[0].ID}, settled: place{Mode: created.Modes[0].ID}, devices: map[id.Device]*device{}}
 	return &created, s.commit(ctx, func() ([]records.Write, error) {
 		s.locations[created.ID] = l
 		return []records.Write{
-			{Kind: kindPlace, ID: created.ID.String(), Value: placeRecord{Mode: l.mode}},
+			{Kind: kindPlace, ID: created.ID.String(), Value: placeRecord{place: l.place}},
 			{Kind: kindLocation, ID: created.ID.String(), Value: created},
 		}, nil
 	})
@@ -145,6 +145,12 @@ func (s *Shard) DeleteLocation(ctx context.Context, p scope.Principal, at id.Loc
 		for _, r := range l.home.Rooms {
 			delete(s.rooms, r.ID)
 		}
+		for scene, sc := range s.scenes {
+			if sc.Location == at {
+				delete(s.scenes, scene)
+				writes = append(writes, records.Write{Kind: kindScene, ID: scene.String()})
+			}
+		}
 		delete(s.locations, at)
 		return append(writes, records.Write{Kind: kindPlace, ID: at.String()}, records.Write{Kind: kindLocation, ID: at.String()}), nil
 	})
@@ -158,48 +164,79 @@ func (s *Shard) Mode(p scope.Principal, at id.Location) (home.Mode, error) {
 	if err != nil {
 		return home.Mode{}, err
 	}
-	m, _ := l.home.Mode(l.mode)
+	m, _ := l.home.Mode(l.Mode)
 	return m, nil
 }
 
 // SetMode changes the location's current mode and journals the change. Setting the mode
 // that it is in already causes no event.
-func (s *Shard) SetMode(ctx context.Context, p scope.Principal, at id.Location, mode id.Mode) (home.Mode, error) {
-	wait := make(chan error, 1)
-	s.mu.Lock()
-	if err := p.Require(scope.Location("x", at), scope.Location("w", at)); err != nil {
-		s.mu.Unlock()
-		return home.Mode{}, err
+func (s *Shard) SetMode(ctx context.Context, p scope.Principal, at id.Location, mode id.Mode) (m home.Mode, err error) {
+	return m, s.happen(ctx, func() ([]*event.Event, error) {
+		if err := p.Require(scope.Location("x", at), scope.Location("w", at)); err != nil {
+			return nil, err
+		}
+		l := s.locations[at]
+		if l == nil || !p.Sees(at) {
+			return nil, noLocation(at)
+		}
+		var ok bool
+		if m, ok = l.home.Mode(mode); !ok {
+			return nil, noMode(l.home, mode)
+		}
+		if l.Mode == mode {
+			return nil, nil
+		}
+		return []*event.Event{event.New(event.ModeEvent, at, mode)}, nil
+	})
+}
+
+// Disarmed is the arm state of a location that was never armed (reference 3.4, 7.11).
+const Disarmed = "DISARMED"
+
+var armStates = []string{Disarmed, "ARMED_STAY", "ARMED_AWAY", "UNKNOWN"}
+
+func checkArmState(target, state string) error {
+	if !slices.Contains(armStates, state) {
+		return problem.Field(target, "PatternError", "%.40q is not one of %s", state, strings.Join(armStates, ", "))
 	}
+	return nil
+}
+
+// ArmState returns whether the location is armed.
+func (s *Shard) ArmState(p scope.Principal, at id.Location) (string, error) {
+	if err := p.Require(scope.ArmState("r", at)); err != nil {
+		return "", err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	l := s.locations[at]
 	if l == nil || !p.Sees(at) {
-		s.mu.Unlock()
-		return home.Mode{}, noLocation(at)
+		return "", noLocation(at)
 	}
-	m, ok := l.home.Mode(mode)
-	if !ok {
-		s.mu.Unlock()
-		return home.Mode{}, noMode(l.home, mode)
-	}
-	if l.mode == mode {
-		s.mu.Unlock()
-		return m, nil
-	}
-	e := &event.Event{ID: id.New[id.Event](), Type: event.ModeEvent, Time: time.Now().UTC().Truncate(time.Millisecond), Location: at, Mode: mode}
-	err := s.append([]*event.Event{e}, wait)
-	s.mu.Unlock()
-	if err != nil {
-		return home.Mode{}, err
-	}
-	select {
-	case err = <-wait:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
-		return home.Mode{}, notJournalled(err)
-	}
-	return m, nil
+	return cmp.Or(l.Arm, Disarmed), nil
+}
+
+// SetArmState arms or disarms the location and journals that. What it is already causes no
+// event.
+func (s *Shard) SetArmState(ctx context.Context, p scope.Principal, at id.Location, to event.ArmState) error {
+	return s.happen(ctx, func() ([]*event.Event, error) {
+		if err := p.Require(scope.ArmState("w", at)); err != nil {
+			return nil, err
+		}
+		l := s.locations[at]
+		if l == nil || !p.Sees(at) {
+			return nil, noLocation(at)
+		}
+		if err := checkArmState("armState", to.State); err != nil {
+			return nil, err
+		}
+		if cmp.Or(l.Arm, Disarmed) == to.State {
+			return nil, nil
+		}
+		e := event.New(event.SecurityArmStateEvent, at, l.Mode)
+		e.Arm = &to
+		return []*event.Event{e}, nil
+	})
 }
 
 func noMode(l *home.Location, mode id.Mode) error {
@@ -259,7 +296,7 @@ func (s *Shard) DeleteMode(ctx context.Context, p scope.Principal, at id.Locatio
 		if i < 0 {
 			return noMode(l, mode)
 		}
-		if s.locations[at].mode == mode {
+		if s.locations[at].Mode == mode {
 			return problem.New(problem.Conflict, "%s is in the mode %q now; change the mode first.", l.Name, l.Modes[i].Label).At("modeId")
 		}
 		l.Modes = slices.Delete(l.Modes, i, i+1)
@@ -308,29 +345,30 @@ func (s *Shard) FindRoom(p scope.Principal, room id.Room) (home.Room, error) {
 
 // DeleteRoom removes a room; its devices stay, in no room.
 func (s *Shard) DeleteRoom(ctx context.Context, p scope.Principal, at id.Location, room id.Room) error {
-	return s.commit(ctx, func() ([]records.Write, error) {
+	return s.cause(ctx, func() (writes []records.Write, events []*event.Event, err error) {
 		l, err := s.find(p, "w", at)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		i := slices.IndexFunc(l.home.Rooms, func(r home.Room) bool { return r.ID == room })
 		if i < 0 {
-			return nil, noRoom(l.home, room)
+			return nil, nil, noRoom(l.home, room)
 		}
 		changed := *l.home
 		changed.Rooms = slices.Delete(slices.Clone(l.home.Rooms), i, i+1)
 		l.home = &changed
 		delete(s.rooms, room)
-		writes := []records.Write{{Kind: kindLocation, ID: at.String(), Value: changed}}
+		writes = []records.Write{{Kind: kindLocation, ID: at.String(), Value: changed}}
 		for _, d := range l.devices {
 			if d.home.Room == room {
 				moved := *d.home
 				moved.Room = id.Room{}
+				events = append(events, d.roomMove(p, moved.Room))
 				d.home = &moved
 				writes = append(writes, records.Write{Kind: kindDevice, ID: moved.ID.String(), Value: moved})
 			}
 		}
-		return writes, nil
+		return writes, events, nil
 	})
 }
 

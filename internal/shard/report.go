@@ -13,6 +13,7 @@ import (
 	"hark/internal/id"
 	"hark/internal/problem"
 	"hark/internal/scope"
+	"hark/internal/subscription"
 )
 
 // Report is what a device says about one attribute.
@@ -83,6 +84,7 @@ func (s *Shard) take(p scope.Principal, reports []Report, strict bool) (outcomes
 	var events []*event.Event
 	for i, r := range reports {
 		if outcomes[i].Err == nil {
+			events = append(events, s.heard(s.devices[r.Device], r)...)
 			outcomes[i].Event = s.happened(r)
 			events = append(events, outcomes[i].Event)
 		}
@@ -120,17 +122,25 @@ func (s *Shard) append(events []*event.Event, wait chan<- error) error {
 func (s *Shard) committed(events []*event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range events {
+	s.index.MatchAll(events, func(e *event.Event, matched []*subscription.Subscription) {
 		if l := s.locations[e.Location]; l != nil {
 			l.last = e.Seq
-			if e.Type == event.ModeEvent {
-				l.settled = e.Mode
-			}
+			l.settled.follow(e)
 			s.dirtyPlaces[l] = struct{}{}
 		}
-		s.delivery.Offer(e, s.index.Match(nil, e))
+		s.delivery.Offer(e, s.withOwn(e, matched))
 		s.hub.Publish(e)
 		s.through = e.Seq
+	})
+}
+
+// follow works an event into the place.
+func (p *place) follow(e *event.Event) {
+	switch {
+	case e.Type == event.ModeEvent:
+		p.Mode = e.Mode
+	case e.Arm != nil:
+		p.Arm = e.Arm.State
 	}
 }
 
@@ -139,16 +149,21 @@ func (s *Shard) apply(l *location, e *event.Event) {
 	if l == nil {
 		return
 	}
-	if e.Type == event.ModeEvent {
-		l.mode = e.Mode
+	l.follow(e)
+	if e.Device == nil && e.Health == nil {
 		return
 	}
-	d := s.devices[e.Device.Device]
+	d := s.devices[e.About()]
 	if d == nil || e.Seq <= d.seq {
 		return
 	}
-	d.seq, d.lastReport = e.Seq, e.Time
+	d.seq = e.Seq
 	s.dirty[d] = struct{}{}
+	if e.Health != nil {
+		d.health = Health{e.Health.Status, e.Health.Reason, e.Time}
+		return
+	}
+	d.lastReport = e.Time
 	d.set(attribute(e))
 }
 
@@ -207,7 +222,9 @@ func (s *Shard) checkReport(p scope.Principal, r *Report) error {
 // journals the event.
 func (s *Shard) happened(r Report) *event.Event {
 	e := s.compose(r)
-	s.devices[r.Device].set(attribute(e))
+	d := s.devices[r.Device]
+	d.set(attribute(e))
+	s.watch(d)
 	return e
 }
 
@@ -221,16 +238,15 @@ func (s *Shard) compose(r Report) *event.Event {
 	if r.StateChange != nil {
 		changed = *r.StateChange
 	}
-	if r.Time.IsZero() {
-		r.Time = time.Now()
+	e := event.New(event.DeviceEvent, d.home.Location, d.at.Mode)
+	if !r.Time.IsZero() {
+		e.Time = r.Time.UTC().Truncate(time.Millisecond)
 	}
-	return &event.Event{
-		ID: id.New[id.Event](), Type: event.DeviceEvent, Time: r.Time.UTC().Truncate(time.Millisecond), Location: d.home.Location, Mode: d.at.mode,
-		Device: &event.Report{
-			Device: r.Device, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute,
-			Value: r.Value, Unit: r.Unit, Data: r.Data, StateChange: changed, CommandID: r.CommandID,
-		},
+	e.Device = &event.Report{
+		Device: r.Device, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute,
+		Value: r.Value, Unit: r.Unit, Data: r.Data, StateChange: changed, CommandID: r.CommandID,
 	}
+	return e
 }
 
 // attribute is what a device's event leaves as its state.
@@ -260,12 +276,7 @@ func capabilityIDs(c *home.Component) []string {
 }
 
 // Command tells a device to do something.
-type Command struct {
-	Component  string
-	Capability string
-	Command    string
-	Arguments  []capability.Value
-}
+type Command = home.Command
 
 // Result is what became of a command.
 type Result struct {
@@ -284,11 +295,9 @@ func (s *Shard) Execute(ctx context.Context, p scope.Principal, device id.Device
 		return nil, problem.New(problem.Unsupported, "%s is a device of type %s; this version of hark executes commands on VIRTUAL devices only.", h.Label, h.Type).
 			Coded("UnsupportedOperationError")
 	}
-	definitions := make([]*capability.Capability, len(commands))
-	for i := range commands {
-		if definitions[i], err = s.checkCommand(h, i, &commands[i]); err != nil {
-			return nil, err
-		}
+	definitions, err := s.checkCommands(h, "", commands)
+	if err != nil {
+		return nil, err
 	}
 	results := make([]Result, len(commands))
 	own := scope.Principal{Name: h.Label, Scopes: scope.Set{scope.Device("w", device)}} // the device speaks for itself
@@ -310,23 +319,30 @@ func (s *Shard) Execute(ctx context.Context, p scope.Principal, device id.Device
 	return results, nil
 }
 
-func (s *Shard) checkCommand(h *home.Device, i int, c *Command) (*capability.Capability, error) {
-	target := fmt.Sprintf("commands[%d]", i)
-	if c.Component == "" {
-		c.Component = "main"
+// checkCommands reports what is wrong with commands to the device, where being how the request
+// calls the list's surroundings, fills in their defaults, and returns their definitions.
+func (s *Shard) checkCommands(h *home.Device, where string, commands []Command) ([]*capability.Capability, error) {
+	definitions := make([]*capability.Capability, len(commands))
+	for i := range commands {
+		c := &commands[i]
+		target := fmt.Sprintf("%scommands[%d]", where, i)
+		if c.Component == "" {
+			c.Component = "main"
+		}
+		component, ok := h.Component(c.Component)
+		if !ok {
+			return nil, problem.Field(target+".component", "PatternError", "the device %s has no component %.60q; it has %v", h.Label, c.Component, componentIDs(h))
+		}
+		definition, known := s.directory.Capabilities.Capability(c.Capability)
+		if !known || !component.Has(c.Capability) {
+			return nil, problem.Field(target+".capability", "PatternError", "the component %s of %s has no capability %.140q; it has %v", c.Component, h.Label, c.Capability, capabilityIDs(component))
+		}
+		if part, err := definition.CheckCommand(c.Command, c.Arguments); err != nil {
+			return nil, problem.Field(target+"."+part, "ConstraintViolationError", "%v", err)
+		}
+		definitions[i] = definition
 	}
-	component, ok := h.Component(c.Component)
-	if !ok {
-		return nil, problem.Field(target+".component", "PatternError", "the device %s has no component %.60q; it has %v", h.Label, c.Component, componentIDs(h))
-	}
-	definition, known := s.directory.Capabilities.Capability(c.Capability)
-	if !known || !component.Has(c.Capability) {
-		return nil, problem.Field(target+".capability", "PatternError", "the component %s of %s has no capability %.140q; it has %v", c.Component, h.Label, c.Capability, capabilityIDs(component))
-	}
-	if part, err := definition.CheckCommand(c.Command, c.Arguments); err != nil {
-		return nil, problem.Field(target+"."+part, "ConstraintViolationError", "%v", err)
-	}
-	return definition, nil
+	return definitions, nil
 }
 
 func (s *Shard) value(device id.Device, component, capabilityID, attribute string) capability.Value {

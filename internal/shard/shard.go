@@ -27,6 +27,7 @@ import (
 	"hark/internal/journal"
 	"hark/internal/problem"
 	"hark/internal/records"
+	"hark/internal/schedule"
 	"hark/internal/subscription"
 )
 
@@ -51,18 +52,29 @@ type Shard struct {
 	stored      checkpoint
 	through     uint64 // every event up to here is durable and offered
 	streams     map[id.Stream]*eventstream.Registration
+	scenes      map[id.Scene]*home.Scene
+	announced   map[*event.Event]struct{} // their records say that they happen; the journal may not yet
+	farewells   map[id.InstalledApp]*Farewell
+	alarms      alarms
 
-	stop context.CancelFunc
-	done chan struct{}
+	now     func() time.Time
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 // location is a location as it is now. What home points to is replaced, never changed.
 type location struct {
 	home    *home.Location
-	mode    id.Mode
-	settled id.Mode // the mode as far as the journal is durable
-	last    uint64  // position of its newest event
+	place          // as it is now
+	settled place  // as far as the journal is durable
+	last    uint64 // position of its newest event
 	devices map[id.Device]*device
+}
+
+// place is what a location's events leave behind.
+type place struct {
+	Mode id.Mode `json:"mode"`
+	Arm  string  `json:"arm,omitempty"` // "" is disarmed
 }
 
 // device is a device as it is now. What home points to is replaced, never changed.
@@ -70,23 +82,37 @@ type device struct {
 	home       *home.Device
 	at         *location
 	state      []home.Attribute
+	health     Health
 	seq        uint64 // position of the newest event in state
 	lastReport time.Time
+	heard      time.Time // when it spoke; lastReport is what it said of that
+	watched    bool      // an alarm will look whether it fell silent
 }
 
 // installed is an installed app with its subscriptions, in the order in which they were
 // made, deleted ones that still matter included.
 type installed struct {
+	id            *id.InstalledApp // shared by its subscriptions
 	app           *apps.Installed
 	subscriptions []*subscription.Subscription
+	schedules     map[string]*schedule.Schedule
+}
+
+func newInstalled(app *apps.Installed) *installed {
+	own := app.ID
+	return &installed{id: &own, app: app, schedules: map[string]*schedule.Schedule{}}
 }
 
 // The kinds of record.
 const (
 	kindLocation     = "location"
-	kindPlace        = "place" // a location's mode and newest event
+	kindPlace        = "place" // a location's mode, arm state and newest event
 	kindDevice       = "device"
-	kindState        = "state" // a device's attributes
+	kindState        = "state" // a device's attributes and health
+	kindScene        = "scene"
+	kindSchedule     = "schedule"
+	kindAnnounced    = "announced" // an event that follows from a change of other records
+	kindFarewell     = "farewell"  // an app that is uninstalled, but was not told yet
 	kindInstalled    = "installedapp"
 	kindSubscription = "subscription"
 	kindCursor       = "cursor"
@@ -96,13 +122,14 @@ const (
 )
 
 type placeRecord struct {
-	Mode id.Mode `json:"mode"`
-	Last uint64  `json:"last"`
+	place
+	Last uint64 `json:"last"`
 }
 
 type stateRecord struct {
 	Seq        uint64           `json:"seq"`
 	Attributes []home.Attribute `json:"attributes"`
+	Health     Health           `json:"health,omitzero"`
 }
 
 // checkpoint says up to where the journal is worked into the records.
@@ -115,7 +142,9 @@ type checkpoint struct {
 type Config struct {
 	Name    string // of a-z 0-9; names its streams
 	Journal journal.Config
-	Silent  bool // deliver nothing: what waits goes on waiting
+	Silent  bool // deliver nothing: what waits goes on waiting, and no schedule is due
+	// Now tells the time to schedules and to the watch over silent devices; nil is the clock.
+	Now func() time.Time
 }
 
 // Open loads the shard, works in what the journal has beyond the last checkpoint, and starts
@@ -134,7 +163,11 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j,
 		locations: map[id.Location]*location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
-		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{}, done: make(chan struct{}),
+		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{},
+		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now,
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	s.delivery = delivery.New(ctx, log, dir, j, caller, s)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
@@ -144,7 +177,10 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
 	s.stop = stop
-	go s.checkpointing(running)
+	s.running.Go(func() { s.checkpointing(running) })
+	if !cfg.Silent {
+		s.running.Go(func() { s.ringing(running) })
+	}
 	return s, nil
 }
 
@@ -160,6 +196,7 @@ func (s *Shard) restore(ctx context.Context, silent bool) error {
 	replayed := 0
 	if err := s.journal.Scan(ctx, after, func(e *event.Event) error {
 		replayed++
+		delete(l.announced, e.ID)
 		s.replay(e)
 		return nil
 	}); err != nil {
@@ -178,7 +215,25 @@ func (s *Shard) restore(ctx context.Context, silent bool) error {
 		"subscriptions", s.index.Len(), "eventsReplayed", replayed)
 	for _, app := range unfinished {
 		s.log.Warn("an install was cut short by the last stop; it is taken back", "installedApp", app)
-		if err := s.forget(ctx, app); err != nil {
+		if err := s.forget(ctx, app, nil); err != nil {
+			return err
+		}
+	}
+	return s.announce(l.announced, l.order)
+}
+
+// announce journals the events that follow from changes that became durable just before a
+// crash.
+func (s *Shard) announce(left map[id.Event]*event.Event, order []id.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range order {
+		if left[e] == nil || s.locations[left[e].Location] == nil {
+			continue
+		}
+		s.log.Info("an event is journalled that the last stop cut off", "event", e, "type", left[e].Type)
+		s.announced[left[e]] = struct{}{}
+		if err := s.append([]*event.Event{left[e]}, make(chan error, 1)); err != nil {
 			return err
 		}
 	}
@@ -195,11 +250,20 @@ func (s *Shard) replay(e *event.Event) {
 	l.last = max(l.last, e.Seq)
 	if e.Seq > s.stored.State {
 		s.apply(l, e)
-		l.settled = l.mode
+		l.settled = l.place
 	}
 	if e.Seq > s.stored.LowWater {
-		s.delivery.Offer(e, s.index.Match(nil, e))
+		s.delivery.Offer(e, s.withOwn(e, s.index.Match(nil, e)))
 	}
+}
+
+// withOwn adds to what an event matched what its installed app has without asking. The caller
+// holds mu.
+func (s *Shard) withOwn(e *event.Event, matched []*subscription.Subscription) []*subscription.Subscription {
+	if in := s.installed[e.InstalledApp]; in != nil && e.Timer != nil {
+		matched = append(matched, subscription.Own(in.id, in.app.Location))
+	}
+	return matched
 }
 
 // Close stops deliveries, waiting for those under way until ctx ends, makes where they stand
@@ -207,7 +271,7 @@ func (s *Shard) replay(e *event.Event) {
 func (s *Shard) Close(ctx context.Context) {
 	s.hub.Close()
 	s.stop()
-	<-s.done
+	s.running.Wait()
 	s.delivery.Stop(ctx)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCheckpoint)
 	defer cancel()
@@ -245,7 +309,6 @@ const checkpointEvery = 250 * time.Millisecond
 const lastCheckpoint = 5 * time.Second
 
 func (s *Shard) checkpointing(ctx context.Context) {
-	defer close(s.done)
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
 	for {
@@ -286,7 +349,7 @@ func (s *Shard) pending() pending {
 	defer s.mu.Unlock()
 	p := pending{s.journal.Last(), map[*device]stateRecord{}}
 	for d := range s.dirty {
-		p.states[d] = stateRecord{d.seq, slices.Clone(d.state)}
+		p.states[d] = stateRecord{d.seq, slices.Clone(d.state), d.health}
 	}
 	clear(s.dirty)
 	return p
@@ -307,6 +370,12 @@ func (s *Shard) checkpointWrites(p pending) []records.Write {
 		}
 	}
 	clear(s.dirtyPlaces)
+	for e := range s.announced {
+		if e.Seq > 0 && e.Seq <= p.position { // it is durable, and from now on nobody looks for it
+			delete(s.announced, e)
+			writes = append(writes, records.Write{Kind: kindAnnounced, ID: e.ID.String()})
+		}
+	}
 	cp := s.delivery.Checkpoint()
 	for app, position := range cp.Cursors {
 		writes = append(writes, records.Write{Kind: kindCursor, ID: app.String(), Value: position})
@@ -356,9 +425,9 @@ func (s *Shard) durable(ctx context.Context, position uint64) error {
 func (s *Shard) bury() []records.Write {
 	var writes []records.Write
 	for sub := range s.tombstones {
-		in := s.installed[sub.InstalledApp]
+		in := s.installed[*sub.App]
 		position := s.stored.LowWater
-		if st := s.delivery.Status(sub.InstalledApp, sub.Location); st.State != delivery.Current {
+		if st := s.delivery.Status(*sub.App, sub.Location); st.State != delivery.Current {
 			position = min(position, st.Position)
 		}
 		if position < sub.Until {
@@ -386,19 +455,72 @@ func (in *installed) remove(sub *subscription.Subscription) {
 // lock: memory and records change in one order. It returns once the change is durable. When
 // fn refuses, it must have changed nothing.
 func (s *Shard) commit(ctx context.Context, fn func() ([]records.Write, error)) error {
+	return s.cause(ctx, func() ([]records.Write, []*event.Event, error) {
+		writes, err := fn()
+		return writes, nil, err
+	})
+}
+
+// cause is commit for a change from which events follow. They are journalled in the order of
+// the changes, once those are durable; a record announces them until then, so that a crash
+// between leaves none out. It returns once they are durable too.
+func (s *Shard) cause(ctx context.Context, fn func() ([]records.Write, []*event.Event, error)) error {
+	result := make(chan error, 1)
 	s.mu.Lock()
-	writes, err := fn()
+	writes, events, err := fn()
 	if err != nil {
 		s.mu.Unlock()
 		return err
 	}
-	wait, err := s.records.Queue(writes...)
+	for _, e := range events {
+		s.announced[e] = struct{}{}
+		writes = append(writes, records.Write{Kind: kindAnnounced, ID: e.ID.String(), Value: e})
+	}
+	err = s.records.Queue(func(err error) {
+		if err == nil && len(events) > 0 {
+			s.mu.Lock()
+			err = s.append(events, result)
+			s.mu.Unlock()
+			if err == nil {
+				return
+			}
+		}
+		result <- err
+	}, writes...)
 	s.mu.Unlock()
 	if err == nil {
-		err = wait(ctx)
+		select {
+		case err = <-result:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
 	if err != nil {
 		return problem.New(problem.Unavailable, "The change could not be made durable, so it is not acknowledged: %v.", err)
+	}
+	return nil
+}
+
+// happen runs fn, which says what happens and refuses what must not, and journals that. It
+// returns once it is durable.
+func (s *Shard) happen(ctx context.Context, fn func() ([]*event.Event, error)) error {
+	result := make(chan error, 1)
+	s.mu.Lock()
+	events, err := fn()
+	if err == nil && len(events) > 0 {
+		err = s.append(events, result)
+	}
+	s.mu.Unlock()
+	if err != nil || len(events) == 0 {
+		return err
+	}
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return notJournalled(err)
 	}
 	return nil
 }
@@ -414,6 +536,11 @@ type loader struct {
 	subscriptions []*subscription.Subscription
 	cursors       map[id.InstalledApp]uint64
 	gaps          map[id.InstalledApp][]delivery.Gap
+	scenes        []*home.Scene
+	schedules     []*schedule.Schedule
+	farewells     []*Farewell
+	announced     map[id.Event]*event.Event
+	order         []id.Event // in which the events were announced
 	checkpoint    checkpoint
 }
 
@@ -428,6 +555,21 @@ func (l *loader) load(kind, key string, data []byte) error {
 		err = loadInto(data, &l.installed)
 	case kindStream:
 		err = loadInto(data, &l.streams)
+	case kindScene:
+		err = loadInto(data, &l.scenes)
+	case kindSchedule:
+		err = loadInto(data, &l.schedules)
+	case kindFarewell:
+		err = loadInto(data, &l.farewells)
+	case kindAnnounced:
+		var e *event.Event
+		if e, err = event.Decode(data); err == nil {
+			if l.announced == nil {
+				l.announced = map[id.Event]*event.Event{}
+			}
+			l.announced[e.ID] = e
+			l.order = append(l.order, e.ID)
+		}
 	case kindPlace:
 		err = loadAt(key, data, &l.places)
 	case kindState:
@@ -482,8 +624,8 @@ func loadAt[K ~[16]byte, T any](key string, data []byte, m *map[K]T) error {
 // record whose owner is gone is left out.
 func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 	for _, h := range l.locations {
-		place := l.places[h.ID]
-		s.locations[h.ID] = &location{home: h, mode: place.Mode, settled: place.Mode, last: place.Last, devices: map[id.Device]*device{}}
+		p := l.places[h.ID]
+		s.locations[h.ID] = &location{home: h, place: p.place, settled: p.place, last: p.Last, devices: map[id.Device]*device{}}
 		for _, r := range h.Rooms {
 			s.rooms[r.ID] = s.locations[h.ID]
 		}
@@ -491,20 +633,29 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 	for _, h := range l.devices {
 		if at := s.locations[h.Location]; at != nil {
 			st := l.states[h.ID]
-			d := &device{home: h, at: at, state: st.Attributes, seq: st.Seq, lastReport: h.Created}
+			d := &device{home: h, at: at, state: st.Attributes, health: st.Health, seq: st.Seq, lastReport: h.Created}
 			for _, a := range st.Attributes {
 				if a.Time.After(d.lastReport) {
 					d.lastReport = a.Time
 				}
 			}
 			s.devices[h.ID], at.devices[h.ID] = d, d
+			s.watch(d)
 		}
+	}
+	for _, sc := range l.scenes {
+		if s.locations[sc.Location] != nil {
+			s.scenes[sc.ID] = sc
+		}
+	}
+	for _, f := range l.farewells {
+		s.farewells[f.Installed.ID] = f
 	}
 	for _, in := range l.installed {
 		if s.locations[in.Location] == nil {
 			continue
 		}
-		s.installed[in.ID] = &installed{app: in}
+		s.installed[in.ID] = newInstalled(in)
 		if in.Status == apps.Installing {
 			unfinished = append(unfinished, in.ID)
 		}
@@ -518,11 +669,18 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 	for _, r := range l.streams {
 		s.streams[r.ID] = r
 	}
+	for _, sc := range l.schedules {
+		if in := s.installed[sc.InstalledApp]; in != nil {
+			in.schedules[sc.Name] = sc
+			s.arm(in, sc)
+		}
+	}
 	for _, sub := range l.subscriptions { // in the order in which they were written
-		in := s.installed[sub.InstalledApp]
+		in := s.installed[*sub.App]
 		if in == nil {
 			continue
 		}
+		sub.App = in.id
 		in.subscriptions = append(in.subscriptions, sub)
 		s.index.Add(sub)
 		if sub.Until > 0 {

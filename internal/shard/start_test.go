@@ -60,7 +60,7 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				sub.ID, sub.InstalledApp, sub.Location = id.New[id.Subscription](), in.ID, l.ID
+				sub.ID, sub.App, sub.Location = id.New[id.Subscription](), &in.ID, l.ID
 				writes = append(writes, records.Write{Kind: kindSubscription, ID: sub.ID.String(), Value: sub.Record()})
 			}
 		}

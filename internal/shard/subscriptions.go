@@ -24,7 +24,7 @@ func (s *Shard) Subscribe(ctx context.Context, p scope.Principal, app id.Install
 		if err := s.checkSubscription(p, in, &sub); err != nil {
 			return nil, err
 		}
-		sub.ID, sub.InstalledApp, sub.Location, sub.From = id.New[id.Subscription](), app, in.app.Location, s.journal.Last()
+		sub.ID, sub.App, sub.From = id.New[id.Subscription](), in.id, s.journal.Last()
 		in.subscriptions = append(in.subscriptions, &sub)
 		s.index.Add(&sub)
 		return []records.Write{{Kind: kindSubscription, ID: sub.ID.String(), Value: sub.Record()}}, nil
@@ -41,9 +41,9 @@ func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscri
 	for _, other := range in.subscriptions {
 		switch {
 		case other.Until > 0:
-		case sub.Name != "" && other.Name == sub.Name:
+		case sub.Name() != "" && other.Name() == sub.Name():
 			return problem.New(problem.Conflict, "The installed app has a subscription named %q already, with the id %s. Names are unique in an installed app: "+
-				"choose another, or delete that one first.", sub.Name, other.ID).At("subscriptionName")
+				"choose another, or delete that one first.", sub.Name(), other.ID).At("subscriptionName")
 		case other.Same() == same:
 			return problem.New(problem.Conflict, "The installed app has a subscription with the same filters already: %s (id %s). Delete that one first if it should be replaced.",
 				other.DeliveryName(), other.ID)
@@ -55,31 +55,35 @@ func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscri
 // checkNew reports what stands against a subscription whatever others there are: the scopes,
 // and what it refers to. It fills in the location. The caller holds mu.
 func (s *Shard) checkNew(p scope.Principal, in *installed, sub *subscription.Subscription) error {
-	owner := scope.Principal{Name: "installed app " + in.app.DisplayName, InstalledApp: in.app.ID, Scopes: in.app.Permissions}
-	if err := owner.Require(sub.Needs()...); err != nil { // the app must hold it, whoever asks for it
-		return err
-	}
-	if err := p.Require(sub.Needs()...); err != nil {
-		return err
-	}
 	l := s.locations[in.app.Location]
-	switch {
-	case sub.Source == subscription.Device:
-		if d := s.devices[sub.Device]; d == nil || d.at != l {
-			return problem.New(problem.NotFound, "There is no device with the id %s in the installed app's location %s (%s).", sub.Device, l.home.Name, l.home.ID).At("device.deviceId")
+	if sub.Location.IsZero() { // the request named none
+		sub.Location = in.app.Location
+	}
+	owner := scope.Principal{Name: "installed app " + in.app.DisplayName, InstalledApp: in.app.ID, Scopes: in.app.Permissions}
+	for _, need := range sub.Needs() {
+		if err := owner.Require(need...); err != nil { // the app must hold it, whoever asks for it
+			return err
 		}
-	case sub.Location != in.app.Location:
+		if err := p.Require(need...); err != nil {
+			return err
+		}
+	}
+	if sub.Location != in.app.Location {
 		return problem.New(problem.Denied, "The app is installed in the location %s (%s), so it cannot subscribe to the location %s.", in.app.Location, l.home.Name, sub.Location).At("locationId")
+	}
+	for _, device := range append(sub.Devices(), sub.Device) {
+		if d := s.devices[device]; !device.IsZero() && (d == nil || d.at != l) {
+			return problem.New(problem.NotFound, "There is no device with the id %s in the installed app's location %s (%s).", device, l.home.Name, l.home.ID).At("deviceId")
+		}
 	}
 	if _, ok := s.directory.Capabilities.Capability(sub.Capability); !ok && sub.Capability != subscription.Any {
 		return problem.Field("capability", "PatternError", "%.140q is not a capability that hark knows; GET /capabilities lists them", sub.Capability)
 	}
-	for _, m := range sub.Modes {
+	for _, m := range sub.Modes() {
 		if _, ok := l.home.Mode(m); !ok {
 			return problem.Field("modes", "ConstraintViolationError", "%v", noMode(l.home, m))
 		}
 	}
-	sub.Location = in.app.Location
 	return nil
 }
 
@@ -116,7 +120,7 @@ func (s *Shard) Subscription(p scope.Principal, app id.InstalledApp, nameOrID st
 		}
 	}
 	for _, sub := range list {
-		if sub.Name == nameOrID {
+		if sub.Name() == nameOrID {
 			return sub, nil
 		}
 	}
@@ -145,10 +149,9 @@ func (s *Shard) end(in *installed, which func(*subscription.Subscription) bool) 
 		if sub.Until > 0 || !which(sub) {
 			continue
 		}
-		ended := *sub
-		ended.Until = until
-		s.replace(in, i, &ended)
-		s.tombstones[&ended] = struct{}{}
+		ended := sub.EndedAt(until)
+		s.replace(in, i, ended)
+		s.tombstones[ended] = struct{}{}
 		writes = append(writes, records.Write{Kind: kindSubscription, ID: ended.ID.String(), Value: ended.Record()})
 		count++
 	}
@@ -171,14 +174,13 @@ func (s *Shard) LeaveMode(ctx context.Context, p scope.Principal, app id.Install
 		if err != nil {
 			return nil, err
 		}
-		count, writes = s.end(in, func(sub *subscription.Subscription) bool { return len(sub.Modes) == 1 && sub.Modes[0] == mode })
+		count, writes = s.end(in, func(sub *subscription.Subscription) bool { return slices.Equal(sub.Modes(), []id.Mode{mode}) })
 		for i, sub := range in.subscriptions {
-			if sub.Until > 0 || !slices.Contains(sub.Modes, mode) {
+			if sub.Until > 0 || !slices.Contains(sub.Modes(), mode) {
 				continue
 			}
-			left := *sub
-			left.Modes = slices.DeleteFunc(slices.Clone(sub.Modes), func(m id.Mode) bool { return m == mode })
-			s.replace(in, i, &left)
+			left := sub.WithoutMode(mode)
+			s.replace(in, i, left)
 			writes = append(writes, records.Write{Kind: kindSubscription, ID: left.ID.String(), Value: left.Record()})
 			count++
 		}
@@ -201,6 +203,9 @@ func (s *Shard) MatchFor(app id.InstalledApp, e *event.Event) []*subscription.Su
 		if sub.Matches(e) == subscription.Matches {
 			matched = append(matched, sub)
 		}
+	}
+	if e.InstalledApp == app {
+		matched = s.withOwn(e, matched)
 	}
 	return matched
 }

@@ -19,10 +19,12 @@ func (s *Subscription) Explain(e *event.Event) string {
 	case Matches:
 		return ""
 	case OtherSource:
-		if e.Device != nil && s.Source == Device {
+		if e.Device != nil && s.Source == Device && s.Device != e.Device.Device {
 			return differs("the device "+s.Device.String(), "the device "+e.Device.Device.String())
 		}
 		return differs(fmt.Sprintf("%s of the location %s", s.Source, s.Location), fmt.Sprintf("%s of the location %s", e.Type, e.Location))
+	case OtherDevice:
+		return differs(fmt.Sprint(s.Devices()), e.About().String())
 	case OtherCapability:
 		return differs(s.Capability, e.Device.Capability)
 	case OtherComponent:
@@ -39,7 +41,7 @@ func (s *Subscription) Explain(e *event.Event) string {
 		return fmt.Sprintf("%s; it was %s before and after. Subscribe with stateChangeOnly false to get repeats", mismatch, e.Device.Value)
 	case ModeNotActive:
 		var modes []string
-		for _, m := range s.Modes {
+		for _, m := range s.Modes() {
 			modes = append(modes, m.String())
 		}
 		return differs("one of the modes "+strings.Join(modes, ", "), "the mode "+e.Mode.String())

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"unique"
+	"strings"
 
 	"hark/internal/capability"
 	"hark/internal/id"
@@ -18,9 +18,13 @@ var namePattern = regexp.MustCompile(`^[-_!.~'()*0-9a-zA-Z]{1,36}$`)
 // maxValue is the longest value that a subscription may name, as JSON text.
 const maxValue = 256
 
+// maxDevices is how many devices a DEVICE_LIFECYCLE or DEVICE_HEALTH subscription may list.
+const maxDevices = 20
+
 // detail is the object named after the source type, with the fields of every type.
 type detail struct {
 	DeviceID         string          `json:"deviceId"`
+	DeviceIDs        []string        `json:"deviceIds"`
 	LocationID       string          `json:"locationId"`
 	ComponentID      *string         `json:"componentId"`
 	Capability       *string         `json:"capability"`
@@ -31,43 +35,36 @@ type detail struct {
 	Modes            []string        `json:"modes"`
 }
 
-type request struct {
-	SourceType SourceType `json:"sourceType"`
-	Device     *detail    `json:"device"`
-	Capability *detail    `json:"capability"`
-	Mode       *detail    `json:"mode"`
-	// SubscriptionName beside sourceType is in the platform's own documentation, which
-	// then ignores it. hark takes it when the detail has none (reference 1.3).
-	SubscriptionName string `json:"subscriptionName"`
-}
-
-// known are the platform's source types that hark does not deliver yet.
-var known = map[SourceType]bool{"DEVICE_LIFECYCLE": true, "DEVICE_HEALTH": true, "SECURITY_ARM_STATE": true, "HUB_HEALTH": true, "SCENE_LIFECYCLE": true}
-
 // ParseRequest reads the body of a create (reference 1.3) with all defaults filled in. The
-// result has no id, installed app or From; its Location is the zero id for a DEVICE.
+// result has no id, installed app or From; its Location is the zero id where the request
+// names none.
 func ParseRequest(body []byte) (*Subscription, error) {
-	var r request
+	var r struct {
+		SourceType SourceType `json:"sourceType"`
+		// SubscriptionName beside sourceType is in the platform's own documentation, which
+		// then ignores it. hark takes it when the detail has none (reference 1.3).
+		SubscriptionName string `json:"subscriptionName"`
+	}
 	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, problem.New(problem.Invalid, "The subscription cannot be read: %v.", err)
+		return nil, unreadable(err)
+	}
+	key := r.SourceType.key()
+	if key == "" {
+		code, is := "PatternError", fmt.Sprintf("%.60q is not", r.SourceType)
+		if r.SourceType == "" {
+			code, is = "NotNullError", "is missing; it is"
+		}
+		return nil, problem.Field("sourceType", code, "%s one of %s", is, strings.Join(sourceNames(), ", "))
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return nil, unreadable(err)
 	}
 	var d *detail
-	key := ""
-	switch r.SourceType {
-	case Device:
-		d, key = r.Device, "device"
-	case Capability:
-		d, key = r.Capability, "capability"
-	case Mode:
-		d, key = r.Mode, "mode"
-	case "":
-		return nil, problem.Field("sourceType", "NotNullError", "is missing; it is one of DEVICE, CAPABILITY, MODE")
-	default:
-		if known[r.SourceType] {
-			return nil, problem.New(problem.Unsupported, "This version of hark does not deliver %s events yet, so it refuses the subscription rather than keep silent later.", r.SourceType).
-				At("sourceType").Coded("UnsupportedOperationError")
+	if raw := members[key]; raw != nil {
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return nil, unreadable(err)
 		}
-		return nil, problem.Field("sourceType", "PatternError", "%.60q is not one of DEVICE, CAPABILITY, MODE", r.SourceType)
 	}
 	if d == nil {
 		return nil, problem.Field(key, "NotNullError", "is missing; a %s subscription has its details there", r.SourceType)
@@ -78,24 +75,61 @@ func ParseRequest(body []byte) (*Subscription, error) {
 	return d.subscription(r.SourceType, key)
 }
 
+func unreadable(err error) error {
+	return problem.New(problem.Invalid, "The subscription cannot be read: %v.", err)
+}
+
+// key returns the member that holds the details of a source type, "" for one that no request
+// can name.
+func (t SourceType) key() string {
+	for i := range sources {
+		if sources[i].source == t {
+			return sources[i].key
+		}
+	}
+	return ""
+}
+
+func sourceNames() []string {
+	var names []string
+	for _, s := range sources {
+		names = append(names, string(s.source))
+	}
+	return names
+}
+
 func (d *detail) subscription(source SourceType, key string) (*Subscription, error) {
-	s := &Subscription{Source: source, Component: Any, Name: d.SubscriptionName}
-	if s.Name != "" && !namePattern.MatchString(s.Name) {
-		return nil, problem.Field(key+".subscriptionName", "PatternError", "%.60q does not match %s", s.Name, namePattern)
+	s := &Subscription{Filter: &Filter{Source: source, Component: Any, Capability: Any, Attribute: Any}}
+	if s.setName(d.SubscriptionName); d.SubscriptionName != "" && !namePattern.MatchString(d.SubscriptionName) {
+		return nil, problem.Field(key+".subscriptionName", "PatternError", "%.60q does not match %s", d.SubscriptionName, namePattern)
 	}
 	var err error
-	if source == Device {
+	switch source {
+	case Device:
 		if s.Device, err = parseID[id.Device](key+".deviceId", d.DeviceID); err != nil {
 			return nil, err
 		}
-	} else if s.Location, err = parseID[id.Location](key+".locationId", d.LocationID); err != nil {
+		return s, d.filters(s, key)
+	case DeviceLifecycle, DeviceHealth:
+		if d.LocationID != "" {
+			if s.Location, err = parseID[id.Location](key+".locationId", d.LocationID); err != nil {
+				return nil, err
+			}
+		}
+		devices, err := parseIDs[id.Device](key+".deviceIds", d.DeviceIDs)
+		if err == nil && len(devices) > maxDevices {
+			err = problem.Field(key+".deviceIds", "SizeError", "has %d devices, the maximum is %d; without deviceIds the subscription is for every device of the location", len(devices), maxDevices)
+		}
+		s.devices = pack(devices)
+		return s, err
+	}
+	if s.Location, err = parseID[id.Location](key+".locationId", d.LocationID); err != nil {
 		return nil, err
 	}
-	if source == Mode {
-		s.Capability, s.Attribute = Any, Any
-		return s, nil
+	if source == Capability {
+		err = d.filters(s, key)
 	}
-	return s, d.filters(s, key)
+	return s, err
 }
 
 // filters reads what DEVICE and CAPABILITY have in common.
@@ -122,26 +156,9 @@ func (d *detail) filters(s *Subscription, key string) error {
 	if s.StateChangeOnly, err = parseFlag(d.StateChangeOnly); err != nil {
 		return problem.Field(key+".stateChangeOnly", "PatternError", "%v", err)
 	}
-	for i, text := range d.Modes {
-		m, err := parseID[id.Mode](fmt.Sprintf("%s.modes[%d]", key, i), text)
-		if err != nil {
-			return err
-		}
-		s.Modes = append(s.Modes, m)
-	}
-	return nil
-}
-
-func parseID[I ~[16]byte](target, text string) (I, error) {
-	var zero I
-	if text == "" {
-		return zero, problem.Field(target, "NotEmptyError", "is missing")
-	}
-	v, err := id.Parse[I](text)
-	if err != nil {
-		return zero, problem.Field(target, "PatternError", "%v", err)
-	}
-	return v, nil
+	modes, err := parseIDs[id.Mode](key+".modes", d.Modes)
+	s.modes = pack(modes)
+	return err
 }
 
 func orAny(s *string) string {
@@ -149,6 +166,30 @@ func orAny(s *string) string {
 		return Any
 	}
 	return *s
+}
+
+func parseID[I ~[16]byte](target, text string) (I, error) {
+	if text == "" {
+		var zero I
+		return zero, problem.Field(target, "NotEmptyError", "is missing")
+	}
+	v, err := id.Parse[I](text)
+	if err != nil {
+		return v, problem.Field(target, "PatternError", "%v", err)
+	}
+	return v, nil
+}
+
+func parseIDs[I ~[16]byte](target string, texts []string) ([]I, error) {
+	var ids []I
+	for i, text := range texts {
+		v, err := parseID[I](fmt.Sprintf("%s[%d]", target, i), text)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, v)
+	}
+	return ids, nil
 }
 
 // parseValue returns "" for a wildcard: an absent value, null or "*".
@@ -180,16 +221,6 @@ func parseFlag(raw json.RawMessage) (bool, error) {
 	return false, fmt.Errorf("%.40s is not true or false", raw)
 }
 
-// echo is the answer's form of a subscription (reference 1.4).
-type echo struct {
-	ID           id.Subscription `json:"id"`
-	InstalledApp id.InstalledApp `json:"installedAppId"`
-	Source       SourceType      `json:"sourceType"`
-	Device       *echoDevice     `json:"device,omitempty"`
-	Capability   *echoCapability `json:"capability,omitempty"`
-	Mode         *echoMode       `json:"mode,omitempty"`
-}
-
 type echoFilters struct {
 	Capability       string           `json:"capability"`
 	Attribute        string           `json:"attribute"`
@@ -210,33 +241,46 @@ type echoCapability struct {
 	echoFilters
 }
 
-type echoMode struct {
+type echoDevices struct {
+	DeviceIDs        []id.Device `json:"deviceIds"`
+	SubscriptionName string      `json:"subscriptionName,omitempty"`
+	LocationID       id.Location `json:"locationId"`
+}
+
+type echoLocation struct {
 	LocationID       id.Location `json:"locationId"`
 	SubscriptionName string      `json:"subscriptionName,omitempty"`
 }
 
-func (s *Subscription) echo() echo {
-	f := echoFilters{s.Capability, s.Attribute, s.Value, s.StateChangeOnly, s.Name, s.Modes}
+// detail returns the answer's form of the details (reference 1.4).
+func (s *Subscription) detail() any {
+	f := echoFilters{s.Capability, s.Attribute, s.Value, s.StateChangeOnly, s.Name(), s.Modes()}
 	if f.Value == "" {
 		f.Value = `"*"`
 	}
-	if f.Modes == nil {
-		f.Modes = []id.Mode{}
-	}
-	e := echo{ID: s.ID, InstalledApp: s.InstalledApp, Source: s.Source}
 	switch s.Source {
 	case Device:
-		e.Device = &echoDevice{s.Device, s.Component, f}
+		return echoDevice{s.Device, s.Component, f}
 	case Capability:
-		e.Capability = &echoCapability{s.Location, f}
-	case Mode:
-		e.Mode = &echoMode{s.Location, s.Name}
+		return echoCapability{s.Location, f}
+	case DeviceLifecycle, DeviceHealth:
+		return echoDevices{s.Devices(), s.Name(), s.Location}
 	}
-	return e
+	return echoLocation{s.Location, s.Name()}
 }
 
-// MarshalJSON writes the API's echo.
-func (s *Subscription) MarshalJSON() ([]byte, error) { return json.Marshal(s.echo()) }
+// MarshalJSON writes the API's echo (reference 1.4).
+func (s *Subscription) MarshalJSON() ([]byte, error) {
+	detail, err := json.Marshal(s.detail())
+	if err != nil {
+		return nil, err
+	}
+	var app id.InstalledApp
+	if s.App != nil {
+		app = *s.App
+	}
+	return fmt.Appendf(nil, `{"id":%q,"installedAppId":%q,"sourceType":%q,%q:%s}`, s.ID, app, s.Source, s.Source.key(), detail), nil
+}
 
 // record is what is kept, flat: a million of them are read at a start.
 type record struct {
@@ -251,6 +295,7 @@ type record struct {
 	Value        capability.Value `json:"value,omitzero"`
 	ChangesOnly  bool             `json:"changesOnly"`
 	Modes        []id.Mode        `json:"modes,omitempty"`
+	Devices      []id.Device      `json:"devices,omitempty"`
 	Name         string           `json:"name,omitempty"`
 	From         uint64           `json:"from"`
 	Until        uint64           `json:"until,omitempty"`
@@ -258,7 +303,8 @@ type record struct {
 
 // Record returns the form to keep.
 func (s *Subscription) Record() any {
-	return record{s.ID, s.InstalledApp, s.Source, s.Location, s.Device, s.Component, s.Capability, s.Attribute, s.Value, s.StateChangeOnly, s.Modes, s.Name, s.From, s.Until}
+	return record{s.ID, *s.App, s.Source, s.Location, s.Device, s.Component, s.Capability, s.Attribute, s.Value, s.StateChangeOnly,
+		s.Modes(), s.Devices(), s.Name(), s.From, s.Until}
 }
 
 // FromRecord reads what Record returned, marshalled.
@@ -267,12 +313,15 @@ func FromRecord(data []byte) (*Subscription, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("read subscription record: %w", err)
 	}
-	if r.ID.IsZero() || r.InstalledApp.IsZero() || r.Source != Device && r.Source != Capability && r.Source != Mode {
+	if r.ID.IsZero() || r.InstalledApp.IsZero() || r.Source.key() == "" {
 		return nil, fmt.Errorf("read subscription record %s: it lacks an id, an installed app or a source type", r.ID)
 	}
-	return &Subscription{
-		ID: r.ID, InstalledApp: r.InstalledApp, Source: r.Source, Location: r.Location, Device: r.Device, Component: unique.Make(r.Component).Value(),
-		Capability: unique.Make(r.Capability).Value(), Attribute: unique.Make(r.Attribute).Value(), Value: r.Value, StateChangeOnly: r.ChangesOnly,
-		Modes: r.Modes, Name: r.Name, From: r.From, Until: r.Until,
-	}, nil
+	app := r.InstalledApp // alone, or the whole record stays in memory
+	s := &Subscription{
+		ID: r.ID, App: &app, Location: r.Location, Device: r.Device, From: r.From, Until: r.Until,
+		Filter: &Filter{Source: r.Source, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value,
+			StateChangeOnly: r.ChangesOnly, modes: pack(r.Modes), devices: pack(r.Devices)},
+	}
+	s.setName(r.Name)
+	return s, nil
 }

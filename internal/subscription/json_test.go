@@ -15,6 +15,11 @@ const (
 	m1 = "6f5ea629-4c05-4a90-a244-cc129b0a80c3"
 )
 
+func someApp() *id.InstalledApp {
+	app := id.New[id.InstalledApp]()
+	return &app
+}
+
 // TestEchoes holds the answers to the requests of reference 1.3 against 1.4.
 func TestEchoes(t *testing.T) {
 	t.Parallel()
@@ -39,14 +44,34 @@ func TestEchoes(t *testing.T) {
 			`{"sourceType":"MODE","mode":{"locationId":"` + l1 + `","subscriptionName":"modeHandler"}}`,
 			`"sourceType":"MODE","mode":{"locationId":"` + l1 + `","subscriptionName":"modeHandler"}`,
 		},
+		"lifecycles of some devices": {
+			`{"sourceType":"DEVICE_LIFECYCLE","deviceLifecycle":{"deviceIds":["` + d1 + `"],"locationId":"` + l1 + `","subscriptionName":"lifecycleHandler"}}`,
+			`"sourceType":"DEVICE_LIFECYCLE","deviceLifecycle":{"deviceIds":["` + d1 + `"],"subscriptionName":"lifecycleHandler","locationId":"` + l1 + `"}`,
+		},
+		"health of all devices": {
+			`{"sourceType":"DEVICE_HEALTH","deviceHealth":{"locationId":"` + l1 + `","subscriptionName":"healthHandler"}}`,
+			`"sourceType":"DEVICE_HEALTH","deviceHealth":{"deviceIds":[],"subscriptionName":"healthHandler","locationId":"` + l1 + `"}`,
+		},
+		"arm state": {
+			`{"sourceType":"SECURITY_ARM_STATE","securityArmState":{"locationId":"` + l1 + `"}}`,
+			`"sourceType":"SECURITY_ARM_STATE","securityArmState":{"locationId":"` + l1 + `"}`,
+		},
+		"hub health": {
+			`{"sourceType":"HUB_HEALTH","hubHealth":{"locationId":"` + l1 + `","subscriptionName":"hubHandler"}}`,
+			`"sourceType":"HUB_HEALTH","hubHealth":{"locationId":"` + l1 + `","subscriptionName":"hubHandler"}`,
+		},
+		"scenes": {
+			`{"sourceType":"SCENE_LIFECYCLE","sceneLifecycle":{"locationId":"` + l1 + `","subscriptionName":"sceneHandler"}}`,
+			`"sourceType":"SCENE_LIFECYCLE","sceneLifecycle":{"locationId":"` + l1 + `","subscriptionName":"sceneHandler"}`,
+		},
 	} {
 		s, err := ParseRequest([]byte(c.request))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		s.ID, s.InstalledApp = id.New[id.Subscription](), id.New[id.InstalledApp]()
-		want := `{"id":"` + s.ID.String() + `","installedAppId":"` + s.InstalledApp.String() + `",` + c.echo + `}`
+		s.ID, s.App = id.New[id.Subscription](), someApp()
+		want := `{"id":"` + s.ID.String() + `","installedAppId":"` + s.App.String() + `",` + c.echo + `}`
 		if got, _ := json.Marshal(s); string(got) != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
 		}
@@ -59,11 +84,15 @@ func TestRefusals(t *testing.T) {
 		return `{"sourceType":"DEVICE","device":{"deviceId":"` + d1 + `"` + more + `}}`
 	}
 	for request, target := range map[string]string{
-		`{}`:                                  "sourceType",
-		`{"sourceType":"TIMER"}`:              "sourceType",
-		`{"sourceType":"HUB_HEALTH"}`:         "sourceType",
-		`{"sourceType":"DEVICE"}`:             "device",
-		`{"sourceType":"DEVICE","device":{}}`: "device.deviceId",
+		`{}`:                          "sourceType",
+		`{"sourceType":"TIMER"}`:      "sourceType",
+		`{"sourceType":"OWN"}`:        "sourceType",
+		`{"sourceType":"HUB_HEALTH"}`: "hubHealth",
+		`{"sourceType":"SCENE_LIFECYCLE","sceneLifecycle":{}}`:                                                            "sceneLifecycle.locationId",
+		`{"sourceType":"DEVICE_HEALTH","deviceHealth":{"deviceIds":["` + d1 + `","x"]}}`:                                  "deviceHealth.deviceIds[1]",
+		`{"sourceType":"DEVICE_LIFECYCLE","deviceLifecycle":{"deviceIds":["` + strings.Repeat(d1+`","`, 20) + d1 + `"]}}`: "deviceLifecycle.deviceIds",
+		`{"sourceType":"DEVICE"}`:                                                               "device",
+		`{"sourceType":"DEVICE","device":{}}`:                                                   "device.deviceId",
 		`{"sourceType":"DEVICE","device":{"deviceId":"x"}}`:                                     "device.deviceId",
 		`{"sourceType":"CAPABILITY","capability":{"capability":"switch"}}`:                      "capability.locationId",
 		`{"sourceType":"CAPABILITY","capability":{"locationId":"` + l1 + `"}}`:                  "capability.capability",
@@ -91,7 +120,7 @@ func TestRecordsComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.ID, s.InstalledApp, s.Location, s.From, s.Until = id.New[id.Subscription](), id.New[id.InstalledApp](), id.New[id.Location](), 7, 9
+	s.ID, s.App, s.Location, s.From, s.Until = id.New[id.Subscription](), someApp(), id.New[id.Location](), 7, 9
 	b, err := json.Marshal(s.Record())
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +129,7 @@ func TestRecordsComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back.Same() != s.Same() || back.ID != s.ID || back.InstalledApp != s.InstalledApp || back.From != 7 || back.Until != 9 || back.Name != "n" {
+	if back.Same() != s.Same() || back.ID != s.ID || *back.App != *s.App || back.From != 7 || back.Until != 9 || back.Name() != "n" {
 		t.Errorf("came back as %+v, was %+v", back, s)
 	}
 }
@@ -123,6 +152,7 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"sourceType":"DEVICE","device":{"deviceId":"` + d1 + `","value":[1,{"a":null}],"modes":["` + m1 + `"]}}`))
 	f.Add([]byte(`{"sourceType":"CAPABILITY","capability":{"locationId":"` + l1 + `","capability":"switch","stateChangeOnly":"true"}}`))
 	f.Add([]byte(`{"sourceType":"MODE","mode":{"locationId":"` + l1 + `"}}`))
+	f.Add([]byte(`{"sourceType":"DEVICE_HEALTH","deviceHealth":{"deviceIds":["` + d1 + `"]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s, err := ParseRequest(body)
 		if err != nil {
@@ -133,10 +163,10 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatal(err)
 		}
 		again, err := ParseRequest(echo)
-		if err != nil || again.Same() != s.Same() || again.Name != s.Name {
+		if err != nil || again.Same() != s.Same() || again.Name() != s.Name() {
 			t.Errorf("the echo %s does not parse to the same subscription: %v", echo, err)
 		}
-		s.ID, s.InstalledApp = id.New[id.Subscription](), id.New[id.InstalledApp]()
+		s.ID, s.App = id.New[id.Subscription](), someApp()
 		record, _ := json.Marshal(s.Record())
 		if back, err := FromRecord(record); err != nil || back.Same() != s.Same() {
 			t.Errorf("the record %s does not come back: %v", record, err)

@@ -5,6 +5,7 @@ package subscription
 
 import (
 	"slices"
+	"unique"
 
 	"hark/internal/capability"
 	"hark/internal/event"
@@ -15,45 +16,161 @@ import (
 // SourceType says what a subscription listens to (reference 1.2).
 type SourceType string
 
-// The source types that hark delivers.
+// The source types.
 const (
-	Device     SourceType = "DEVICE"
-	Capability SourceType = "CAPABILITY"
-	Mode       SourceType = "MODE"
+	Device           SourceType = "DEVICE"
+	Capability       SourceType = "CAPABILITY"
+	Mode             SourceType = "MODE"
+	DeviceLifecycle  SourceType = "DEVICE_LIFECYCLE"
+	DeviceHealth     SourceType = "DEVICE_HEALTH"
+	SecurityArmState SourceType = "SECURITY_ARM_STATE"
+	HubHealth        SourceType = "HUB_HEALTH"
+	SceneLifecycle   SourceType = "SCENE_LIFECYCLE"
+
+	// own is the source of what concerns an installed app alone, which it gets unasked.
+	own SourceType = "OWN"
 )
+
+// sources lists what a request can name, with the member that holds its details and the
+// events that it brings.
+var sources = []struct {
+	source SourceType
+	key    string
+	brings event.Type
+}{
+	{Device, "device", event.DeviceEvent},
+	{Capability, "capability", event.DeviceEvent},
+	{Mode, "mode", event.ModeEvent},
+	{DeviceLifecycle, "deviceLifecycle", event.DeviceLifecycleEvent},
+	{DeviceHealth, "deviceHealth", event.DeviceHealthEvent},
+	{SecurityArmState, "securityArmState", event.SecurityArmStateEvent},
+	{HubHealth, "hubHealth", event.HubHealthEvent},
+	{SceneLifecycle, "sceneLifecycle", event.SceneLifecycleEvent},
+}
 
 // Any is the wildcard of component, capability, attribute and value.
 const Any = "*"
 
-// Subscription is one wish of an installed app. It is never changed once it is made,
-// except for Until, which its owner sets when it is deleted, and Modes, which is replaced.
+// Subscription is one wish of an installed app. It is never changed once it is in an index:
+// its owner replaces it by a copy. A million of them are held, so it is small: what many have
+// in common is shared, and what matching looks at comes first.
 type Subscription struct {
-	ID           id.Subscription
-	InstalledApp id.InstalledApp
-	Source       SourceType
-	Location     id.Location // the installed app's location
-	Device       id.Device   // of DEVICE
-
-	Component       string           // "*" is any; CAPABILITY covers every component
-	Capability      string           // "*" is any, for DEVICE only
-	Attribute       string           // "*" is any
-	Value           capability.Value // "" is any
-	StateChangeOnly bool
-	Modes           []id.Mode // deliver only in one of these; none is always
-	Name            string    // "" when the app gave none
+	Device   id.Device   // of DEVICE
+	Location id.Location // the installed app's location
+	*Filter              // what it asks of an event; shared with its like
+	next     *Subscription
 
 	// The journal positions between which it is alive: it sees events after From and, once
 	// it is deleted (Until > 0), none after Until.
 	From, Until uint64
+
+	App  *id.InstalledApp // whose it is; shared by all of the app's
+	ID   id.Subscription
+	name unique.Handle[string] // the zero Handle for none
+}
+
+// Filter is what a subscription asks of an event beside its device and location.
+type Filter struct {
+	Source          SourceType
+	Component       string           // "*" is any; CAPABILITY covers every component
+	Capability      string           // "*" is any
+	Attribute       string           // "*" is any
+	Value           capability.Value // "" is any
+	StateChangeOnly bool
+
+	modes   packed // deliver only in one of these; none is always
+	devices packed // of DEVICE_LIFECYCLE and DEVICE_HEALTH; none is every one of the location
+}
+
+// packed is a list of ids as a string, so that filters can be compared.
+type packed string
+
+func pack[I ~[16]byte](ids []I) packed {
+	b := make([]byte, 0, 16*len(ids))
+	for _, i := range ids {
+		b = append(b, i[:]...)
+	}
+	return packed(b)
+}
+
+// unpack returns the list, never nil.
+func unpack[I ~[16]byte](p packed) []I {
+	ids := make([]I, 0, len(p)/16)
+	for ; len(p) > 0; p = p[16:] {
+		ids = append(ids, I([]byte(p[:16])))
+	}
+	return ids
+}
+
+func (p packed) holds(i [16]byte) bool {
+	for ; len(p) > 0; p = p[16:] {
+		if string(p[:16]) == string(i[:]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p packed) sorted() packed {
+	ids := unpack[[16]byte](p)
+	slices.SortFunc(ids, func(a, b [16]byte) int { return slices.Compare(a[:], b[:]) })
+	return pack(slices.Compact(ids))
+}
+
+// Modes returns the modes in which it delivers, none for always. The list is the caller's.
+func (f *Filter) Modes() []id.Mode { return unpack[id.Mode](f.modes) }
+
+// Devices returns the devices that a DEVICE_LIFECYCLE or DEVICE_HEALTH subscription is about,
+// none for all of the location. The list is the caller's.
+func (f *Filter) Devices() []id.Device { return unpack[id.Device](f.devices) }
+
+// Name returns the name that the app gave it, "" for none.
+func (s *Subscription) Name() string {
+	if s.name == (unique.Handle[string]{}) {
+		return ""
+	}
+	return s.name.Value()
+}
+
+func (s *Subscription) setName(name string) {
+	s.name = unique.Handle[string]{}
+	if name != "" {
+		s.name = unique.Make(name)
+	}
+}
+
+// WithoutMode returns a copy that does not ask for the mode.
+func (s *Subscription) WithoutMode(mode id.Mode) *Subscription {
+	left, filter := *s, *s.Filter
+	filter.modes = pack(slices.DeleteFunc(s.Modes(), func(m id.Mode) bool { return m == mode }))
+	left.Filter, left.next = &filter, nil
+	return &left
+}
+
+// EndedAt returns a copy that sees no event after the position.
+func (s *Subscription) EndedAt(position uint64) *Subscription {
+	ended := *s
+	ended.Until, ended.next = position, nil
+	return &ended
+}
+
+// ownFilter is what every installed app wants without asking.
+var ownFilter = &Filter{Source: own}
+
+// Own returns what every installed app has without asking: its timers.
+func Own(app *id.InstalledApp, at id.Location) *Subscription {
+	s := &Subscription{Filter: ownFilter, App: app, Location: at}
+	s.setName("timers")
+	return s
 }
 
 // DeliveryName is the name that events carry: the app's, or the id when it gave none, since
 // the official SDK fails on an event without a name (reference 1.4, 3.4).
 func (s *Subscription) DeliveryName() string {
-	if s.Name == "" {
-		return s.ID.String()
+	if name := s.Name(); name != "" {
+		return name
 	}
-	return s.Name
+	return s.ID.String()
 }
 
 // Mismatch is the first condition of a subscription that an event failed. The empty
@@ -63,15 +180,16 @@ type Mismatch string
 // The conditions, in the order in which they are tried.
 const (
 	Matches            Mismatch = ""
+	NotYetSubscribed   Mismatch = "the event happened before the subscription was made"
+	NoLongerSubscribed Mismatch = "the event happened after the subscription was deleted"
 	OtherSource        Mismatch = "the event is of another type, device or location"
+	OtherDevice        Mismatch = "the device is none of the subscription's deviceIds"
 	OtherCapability    Mismatch = "the capability differs"
 	OtherComponent     Mismatch = "the component differs"
 	OtherAttribute     Mismatch = "the attribute differs"
 	OtherValue         Mismatch = "the value differs"
 	NotAStateChange    Mismatch = "the value did not change, and the subscription wants state changes only"
 	ModeNotActive      Mismatch = "the location was in none of the subscription's modes"
-	NotYetSubscribed   Mismatch = "the event happened before the subscription was made"
-	NoLongerSubscribed Mismatch = "the event happened after the subscription was deleted"
 )
 
 // Matches returns the first condition that the event fails, or Matches (reference 1.11).
@@ -85,30 +203,56 @@ func (s *Subscription) Matches(e *event.Event) Mismatch {
 	if e.Location != s.Location {
 		return OtherSource
 	}
-	if s.Source == Mode {
-		if e.Type != event.ModeEvent {
+	switch f := s.Filter; f.Source {
+	case Device, Capability:
+		if e.Device == nil || f.Source == Device && e.Device.Device != s.Device {
+			return OtherSource
+		}
+		return f.matches(e)
+	case own:
+		if e.Timer == nil || e.InstalledApp != *s.App {
 			return OtherSource
 		}
 		return Matches
+	default:
+		switch {
+		case e.Type != f.Source.brings():
+			return OtherSource
+		case f.devices != "" && !f.devices.holds(e.About()):
+			return OtherDevice
+		}
+		return Matches
 	}
+}
+
+// matches is for DEVICE and CAPABILITY.
+func (f *Filter) matches(e *event.Event) Mismatch {
 	r := e.Device
 	switch {
-	case r == nil || s.Source == Device && r.Device != s.Device:
-		return OtherSource
-	case s.Capability != Any && s.Capability != r.Capability:
+	case f.Capability != Any && f.Capability != r.Capability:
 		return OtherCapability
-	case s.Component != Any && s.Component != r.Component:
+	case f.Component != Any && f.Component != r.Component:
 		return OtherComponent
-	case s.Attribute != Any && s.Attribute != r.Attribute:
+	case f.Attribute != Any && f.Attribute != r.Attribute:
 		return OtherAttribute
-	case s.Value != "" && !equal(s.Value, r.Value):
+	case f.Value != "" && !equal(f.Value, r.Value):
 		return OtherValue
-	case s.StateChangeOnly && !r.StateChange:
+	case f.StateChangeOnly && !r.StateChange:
 		return NotAStateChange
-	case len(s.Modes) > 0 && !slices.Contains(s.Modes, e.Mode):
+	case f.modes != "" && !f.modes.holds(e.Mode):
 		return ModeNotActive
 	}
 	return Matches
+}
+
+// brings returns the type of event that a source type is about.
+func (t SourceType) brings() event.Type {
+	for i := range sources {
+		if sources[i].source == t {
+			return sources[i].brings
+		}
+	}
+	return ""
 }
 
 // equal is typed JSON equality with one leniency: a wanted string equals a number or
@@ -125,46 +269,76 @@ func equal(want, got capability.Value) bool {
 	return (t == "number" || t == "boolean") && want.Text() == string(got)
 }
 
-// Needs returns the scopes of which the installed app must hold one to make the
-// subscription (reference 1.5). An event of it needs [EventNeeds].
-func (s *Subscription) Needs() []scope.Scope {
+// Needs returns the scopes that the installed app needs to make the subscription: of each
+// list, it must hold one (reference 1.5). An event of it needs [EventNeeds].
+func (s *Subscription) Needs() [][]scope.Scope {
 	switch s.Source {
 	case Device:
-		return []scope.Scope{scope.Device("r", s.Device)}
+		return [][]scope.Scope{{scope.Device("r", s.Device)}}
 	case Capability:
-		return []scope.Scope{"r:devices:*", scope.Scope("r:devices:*:" + s.Capability)}
+		return [][]scope.Scope{{"r:devices:*", scope.Scope("r:devices:*:" + s.Capability)}}
+	case DeviceLifecycle, DeviceHealth:
+		var needs [][]scope.Scope
+		for _, d := range s.Devices() {
+			needs = append(needs, []scope.Scope{scope.Device("r", d)})
+		}
+		if needs == nil { // of all that it may read: each event is checked
+			needs = append(needs, []scope.Scope{"r:devices:$"})
+		}
+		return needs
+	case SecurityArmState:
+		return [][]scope.Scope{{scope.ArmState("r", s.Location)}}
+	case HubHealth:
+		return [][]scope.Scope{{"r:hubs"}}
+	case SceneLifecycle:
+		return [][]scope.Scope{{"r:scenes:*"}}
 	default:
-		return []scope.Scope{scope.Location("r", s.Location)}
+		return [][]scope.Scope{{scope.Location("r", s.Location)}}
 	}
 }
 
-// EventNeeds returns the scopes of which one must be held when the event is delivered.
+// EventNeeds returns the scopes of which one must be held when the event is delivered. Who
+// the event is about ([event.Event.InstalledApp]) needs none.
 func EventNeeds(e *event.Event) []scope.Scope {
-	if e.Device != nil {
-		return []scope.Scope{scope.Device("r", e.Device.Device), scope.Scope(string(scope.Device("r", e.Device.Device)) + ":" + e.Device.Capability)}
+	switch e.Type {
+	case event.DeviceEvent:
+		device := scope.Device("r", e.Device.Device)
+		return []scope.Scope{device, scope.Scope(string(device) + ":" + e.Device.Capability)}
+	case event.DeviceLifecycleEvent, event.DeviceHealthEvent:
+		return []scope.Scope{scope.Device("r", e.About())}
+	case event.SecurityArmStateEvent:
+		return []scope.Scope{scope.ArmState("r", e.Location)}
+	case event.HubHealthEvent:
+		return []scope.Scope{scope.Scope("r:hubs:" + e.About().String())}
+	case event.SceneLifecycleEvent:
+		return []scope.Scope{scope.Scope("r:scenes:" + e.Scene.Scene.String())}
+	case event.TimerEvent, event.InstalledAppLifecycleEvent:
+		return []scope.Scope{scope.Scope("r:installedapps:" + e.InstalledApp.String())}
+	default:
+		return []scope.Scope{scope.Location("r", e.Location)}
 	}
-	return []scope.Scope{scope.Location("r", e.Location)}
+}
+
+// Allowed returns nil when the principal may see the event now, else a refusal that names the
+// scope that is missing.
+func Allowed(p scope.Principal, e *event.Event) error {
+	if p.IsApp() && e.InstalledApp == p.InstalledApp {
+		return nil
+	}
+	return p.Require(EventNeeds(e)...)
 }
 
 // Same is the combination of match fields that must be unique in an installed app
 // (reference 1.6): everything but the name.
 type Same struct {
-	source                           SourceType
-	location                         id.Location
-	device                           id.Device
-	component, capability, attribute string
-	value                            capability.Value
-	stateChangeOnly                  bool
-	modes                            string
+	location id.Location
+	device   id.Device
+	filter   Filter
 }
 
 // Same returns the subscription's combination of match fields.
 func (s *Subscription) Same() Same {
-	modes := slices.Clone(s.Modes)
-	slices.SortFunc(modes, func(a, b id.Mode) int { return slices.Compare(a[:], b[:]) })
-	var key []byte
-	for _, m := range slices.Compact(modes) {
-		key = append(key, m[:]...)
-	}
-	return Same{s.Source, s.Location, s.Device, s.Component, s.Capability, s.Attribute, s.Value, s.StateChangeOnly, string(key)}
+	f := *s.Filter
+	f.modes, f.devices = f.modes.sorted(), f.devices.sorted()
+	return Same{s.Location, s.Device, f}
 }

@@ -1,0 +1,193 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"hark/internal/capability"
+	"hark/internal/id"
+)
+
+// common begins every event's content. The owner is always the location; it is told on
+// streams, and on webhooks of what is about a device.
+type common struct {
+	EventID    id.Event    `json:"eventId"`
+	LocationID id.Location `json:"locationId"`
+	OwnerID    id.Location `json:"ownerId,omitzero"`
+	OwnerType  string      `json:"ownerType,omitempty"`
+}
+
+type deviceContent struct {
+	common
+	DeviceID         id.Device        `json:"deviceId"`
+	ComponentID      string           `json:"componentId"`
+	Capability       string           `json:"capability"`
+	Attribute        string           `json:"attribute"`
+	Value            capability.Value `json:"value"`
+	ValueType        string           `json:"valueType"`
+	Unit             string           `json:"unit,omitempty"`
+	StateChange      bool             `json:"stateChange"`
+	Data             capability.Value `json:"data"`
+	SubscriptionName string           `json:"subscriptionName"`
+	// Of streams only (reference 2.6).
+	CommandID *string `json:"commandId,omitempty"`
+	Sensitive *bool   `json:"sensitive,omitempty"`
+}
+
+type modeContent struct {
+	common
+	ModeID id.Mode `json:"modeId"`
+}
+
+type healthContent struct {
+	common
+	DeviceID id.Device `json:"deviceId"`
+	HubID    id.Device `json:"hubId"` // "" for none
+	Status   string    `json:"status"`
+	Reason   string    `json:"reason"`
+	Source   string    `json:"eventSource"`
+}
+
+type hubContent struct {
+	common
+	HubID  id.Device `json:"hubId"`
+	Status string    `json:"status"`
+	Reason string    `json:"reason"`
+}
+
+type armContent struct {
+	common
+	State     string          `json:"armState"`
+	Arguments json.RawMessage `json:"optionalArguments"`
+}
+
+type timerContent struct {
+	EventID    id.Event `json:"eventId"`
+	Name       string   `json:"name"`
+	Type       string   `json:"type"`
+	Time       string   `json:"time"`
+	Expression string   `json:"expression"`
+}
+
+type lifecycleContent struct {
+	common
+	Lifecycle string    `json:"lifecycle"`
+	DeviceID  id.Device `json:"deviceId"`
+	Name      string    `json:"deviceName"`
+	Principal string    `json:"principal"`
+}
+
+type sceneContent struct {
+	common
+	Lifecycle string   `json:"lifecycle"`
+	SceneID   id.Scene `json:"sceneId"`
+}
+
+type appContent struct {
+	common
+	InstalledAppID id.InstalledApp `json:"installedAppId"`
+	AppID          id.App          `json:"appId"`
+	Lifecycle      string          `json:"lifecycle"`
+}
+
+// detailed is content with one more member, which is named after the kind of lifecycle.
+type detailed struct {
+	content any
+	kind    string
+	detail  json.RawMessage // nil is an empty object
+}
+
+func (d detailed) MarshalJSON() ([]byte, error) {
+	b, err := json.Marshal(d.content)
+	if err != nil {
+		return nil, err
+	}
+	detail := d.detail
+	if detail == nil {
+		detail = json.RawMessage("{}")
+	}
+	return fmt.Appendf(bytes.TrimSuffix(b, []byte("}")), `,%q:%s}`, lifecycleMember[d.kind], detail), nil
+}
+
+// members names the member that holds an event's content.
+var members = map[Type]string{
+	DeviceEvent: "deviceEvent", ModeEvent: "modeEvent", DeviceLifecycleEvent: "deviceLifecycleEvent", DeviceHealthEvent: "deviceHealthEvent",
+	SecurityArmStateEvent: "securityArmStateEvent", HubHealthEvent: "hubHealthEvent", SceneLifecycleEvent: "sceneLifecycleEvent",
+	InstalledAppLifecycleEvent: "installedAppLifecycleEvent", TimerEvent: "timerEvent",
+}
+
+// wire is an event as it goes out.
+type wire struct {
+	time    any // RFC 3339 text on webhooks, milliseconds on streams: clients fail on the other
+	of      Type
+	content any
+}
+
+func (w wire) MarshalJSON() ([]byte, error) {
+	at, err := json.Marshal(w.time)
+	if err != nil {
+		return nil, err
+	}
+	content, err := json.Marshal(w.content)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, `{"eventTime":%s,"eventType":%q,%q:%s}`, at, w.of, members[w.of], content), nil
+}
+
+// Webhook returns the entry of a webhook's "events" (reference 3.3, 3.4) for the
+// subscription with the name.
+func (e *Event) Webhook(subscriptionName string) any {
+	return wire{e.Time.UTC().Format(time.RFC3339), e.Type, e.content(subscriptionName, e.Device != nil || e.Lifecycle != nil || e.Health != nil)}
+}
+
+// Stream returns the data of the event on a stream with the name (reference 2.6).
+func (e *Event) Stream(streamName string) any {
+	content := e.content(streamName, true)
+	if d, ok := content.(*deviceContent); ok {
+		d.CommandID, d.Sensitive = &e.Device.CommandID, new(bool)
+	}
+	return wire{e.Time.UnixMilli(), e.Type, content}
+}
+
+func (e *Event) content(subscriptionName string, owner bool) any {
+	c := common{EventID: e.ID, LocationID: e.Location}
+	if owner {
+		c.OwnerID, c.OwnerType = e.Location, "LOCATION"
+	}
+	switch {
+	case e.Device != nil:
+		d := e.Device
+		content := &deviceContent{
+			common: c, DeviceID: d.Device, ComponentID: d.Component, Capability: d.Capability, Attribute: d.Attribute, Value: d.Value,
+			ValueType: d.Value.Type(), Unit: d.Unit, StateChange: d.StateChange, Data: d.Data, SubscriptionName: subscriptionName,
+		}
+		if content.Data == "" {
+			content.Data = "{}"
+		}
+		return content
+	case e.Lifecycle != nil:
+		l := e.Lifecycle
+		return detailed{lifecycleContent{c, l.Kind, l.Device, l.Name, l.Principal}, l.Kind, l.Detail}
+	case e.Health != nil:
+		h := e.Health
+		return healthContent{c, h.Device, h.Hub, h.Status, h.Reason, h.Source}
+	case e.Hub != nil:
+		return hubContent{c, e.Hub.Hub, e.Hub.Status, e.Hub.Reason}
+	case e.Arm != nil:
+		arguments := e.Arm.Arguments
+		if arguments == nil {
+			arguments = json.RawMessage("{}")
+		}
+		return armContent{c, e.Arm.State, arguments}
+	case e.Scene != nil:
+		return detailed{sceneContent{c, e.Scene.Kind, e.Scene.Scene}, e.Scene.Kind, nil}
+	case e.App != nil:
+		return detailed{appContent{c, e.InstalledApp, e.App.App, e.App.Kind}, e.App.Kind, nil}
+	case e.Timer != nil:
+		return timerContent{e.ID, e.Timer.Name, e.Timer.Kind, e.Timer.Due.UTC().Format(time.RFC3339), e.Timer.Expression}
+	}
+	return modeContent{c, e.Mode}
+}

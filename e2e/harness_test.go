@@ -49,14 +49,14 @@ type hark struct {
 	LocationID string `json:"locationId"`
 	PID        int    `json:"pid"`
 
-	t       *testing.T
+	t       testing.TB
 	process *exec.Cmd
 	log     *bytes.Buffer
 	started time.Time
 }
 
 // start runs hark dev with the arguments and waits until it answers.
-func start(t *testing.T, args ...string) *hark {
+func start(t testing.TB, args ...string) *hark {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -225,7 +225,7 @@ func (h *hark) sdk(answer any, resource, method string, args ...any) {
 
 // script is a Node program that prints lines of JSON, each with the member "handler".
 type script struct {
-	t     *testing.T
+	t     testing.TB
 	lines chan map[string]any
 }
 

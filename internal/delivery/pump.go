@@ -246,10 +246,10 @@ func Held(app *apps.App, in *apps.Installed) error {
 // Withheld returns why the event may not be sent to the installed app, nil when it may: the
 // scope is checked again at each delivery, so that a revoked one stops the next event.
 func Withheld(in *apps.Installed, e *event.Event) error {
-	if subscription.Allowed(scope.Principal{InstalledApp: in.ID, Scopes: in.Permissions}, e) == nil {
+	if e.ShownTo(scope.Principal{InstalledApp: in.ID, Scopes: in.Permissions}) == nil {
 		return nil
 	}
-	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", subscription.EventNeeds(e)[0], in.Permissions.Strings())
+	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", e.Needs()[0], in.Permissions.Strings())
 }
 
 // unhandled is the answer of the official SDK when it has no handler for an event.

@@ -9,6 +9,7 @@ import (
 
 	"hark/internal/capability"
 	"hark/internal/id"
+	"hark/internal/scope"
 )
 
 // Type is the API's name for a kind of event (reference 3.2).
@@ -84,10 +85,34 @@ func (e *Event) About() id.Device {
 	return id.Device{}
 }
 
-// ForStreams reports whether event streams show the event: the official integrations fail at
-// a device that moves between locations (reference 2.6).
-func (e *Event) ForStreams() bool {
-	return e.Lifecycle == nil || e.Lifecycle.Kind != MoveFrom && e.Lifecycle.Kind != MoveTo
+// Needs returns the scopes of which one must be held by whom the event is shown to. Who it is
+// about ([Event.InstalledApp]) needs none: see [Event.ShownTo].
+func (e *Event) Needs() []scope.Scope {
+	switch {
+	case e.Device != nil:
+		device := scope.Device("r", e.Device.Device)
+		return []scope.Scope{device, scope.Scope(string(device) + ":" + e.Device.Capability)}
+	case e.Lifecycle != nil || e.Health != nil:
+		return []scope.Scope{scope.Device("r", e.About())}
+	case e.Arm != nil:
+		return []scope.Scope{scope.ArmState("r", e.Location)}
+	case e.Hub != nil:
+		return []scope.Scope{scope.Scope("r:hubs:" + e.Hub.Hub.String())}
+	case e.Scene != nil:
+		return []scope.Scope{scope.Scope("r:scenes:" + e.Scene.Scene.String())}
+	case e.Timer != nil || e.App != nil:
+		return []scope.Scope{scope.Scope("r:installedapps:" + e.InstalledApp.String())}
+	}
+	return []scope.Scope{scope.Location("r", e.Location)}
+}
+
+// ShownTo returns nil when the principal may see the event now, else a refusal that names the
+// scope that is missing.
+func (e *Event) ShownTo(p scope.Principal) error {
+	if p.IsApp() && e.InstalledApp == p.InstalledApp {
+		return nil
+	}
+	return p.Require(e.Needs()...)
 }
 
 // Encode returns the journal's form of the event.

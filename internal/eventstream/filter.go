@@ -4,6 +4,7 @@
 package eventstream
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -36,8 +37,10 @@ type Filter struct {
 
 // The types of filter. A filter of another type, which clients send too, lets nothing through.
 const (
-	LocationIDs = "LOCATIONIDS" // the value "ALL" is every location
-	DeviceIDs   = "DEVICEIDS"
+	LocationIDs     = "LOCATIONIDS" // the value "ALL" is every location
+	DeviceIDs       = "DEVICEIDS"
+	InstalledAppIDs = "INSTALLEDSMARTAPPIDS" // what concerns these installed apps
+	AppIDs          = "SMARTAPPIDS"          // what concerns installed apps of these
 )
 
 const all = "ALL"
@@ -45,6 +48,9 @@ const all = "ALL"
 // Matches reports whether one of the filters lets the event through; no filter at all lets
 // everything through.
 func (r *Registration) Matches(e *event.Event) bool {
+	if e.Lifecycle != nil && (e.Lifecycle.Kind == event.MoveFrom || e.Lifecycle.Kind == event.MoveTo) {
+		return false // the official integrations fail at a device that moves between locations (reference 2.6)
+	}
 	if len(r.Filters) == 0 {
 		return true
 	}
@@ -63,7 +69,15 @@ func (f *Filter) matches(e *event.Event) bool {
 			return false
 		}
 	case DeviceIDs:
-		if e.Device == nil || !slices.Contains(f.Value, e.Device.Device.String()) {
+		if device := e.About(); device.IsZero() || !slices.Contains(f.Value, device.String()) {
+			return false
+		}
+	case InstalledAppIDs:
+		if e.InstalledApp.IsZero() || !slices.Contains(f.Value, e.InstalledApp.String()) {
+			return false
+		}
+	case AppIDs:
+		if e.App == nil || !slices.Contains(f.Value, e.App.App.String()) {
 			return false
 		}
 	default:
@@ -92,23 +106,68 @@ func (r *Registration) normalise() {
 	}
 }
 
-// Needs returns the scopes that the filters ask for by name: of each, one must be held to make
-// the stream. What a stream shows is checked again at each event.
+// typeNeeds says which scopes an event type that a filter names asks for: of any one device,
+// location and so on. What a stream shows is checked again at each event.
+var typeNeeds = map[string]scope.Scope{
+	string(event.DeviceEvent): "r:devices:$", string(event.DeviceLifecycleEvent): "r:devices:$", string(event.DeviceHealthEvent): "r:devices:$",
+	string(event.ModeEvent): "r:locations:$", string(event.SecurityArmStateEvent): "r:security:locations:$:armstate",
+	string(event.HubHealthEvent): "r:hubs:$", string(event.SceneLifecycleEvent): "r:scenes:$",
+}
+
+// Needs returns the scopes that the filters ask for by name (reference 2.2): of each list, one
+// must be held to make the stream.
 func (r *Registration) Needs() [][]scope.Scope {
 	var needs [][]scope.Scope
 	for _, f := range r.Filters {
+		for _, t := range f.EventType {
+			if need, ok := typeNeeds[t]; ok {
+				needs = append(needs, []scope.Scope{need})
+			}
+		}
 		for _, v := range f.Value {
 			u, err := id.Parse[id.Device](v)
 			switch {
 			case err != nil:
-			case f.Type == LocationIDs:
-				needs = append(needs, []scope.Scope{"r:devices:*", scope.Location("r", id.Location(u))})
+			case f.Type == LocationIDs && len(f.EventType) == 0:
+				needs = append(needs, []scope.Scope{"r:devices:$", scope.Location("r", id.Location(u))})
 			case f.Type == DeviceIDs:
 				needs = append(needs, []scope.Scope{scope.Device("r", u)})
 			}
 		}
 	}
 	return needs
+}
+
+// places returns the locations whose events the stream can show, and false when those are all.
+func (r *Registration) places(p scope.Principal) ([]id.Location, bool) {
+	if p.IsApp() { // it sees its own alone
+		return []id.Location{p.Location}, true
+	}
+	var places []id.Location
+	for _, f := range r.Filters {
+		if f.Type != LocationIDs {
+			return nil, false
+		}
+		for _, v := range f.Value {
+			at, err := id.Parse[id.Location](v)
+			if err != nil {
+				return nil, false
+			}
+			if !slices.Contains(places, at) {
+				places = append(places, at)
+			}
+		}
+	}
+	return places, len(r.Filters) > 0
+}
+
+// NameJSON returns the name as events of the stream carry it.
+func (r *Registration) NameJSON() []byte {
+	name, err := json.Marshal(r.Name)
+	if err != nil {
+		panic("eventstream: " + err.Error()) // every string marshals
+	}
+	return name
 }
 
 // New returns a registration with a new id, owned by the principal.

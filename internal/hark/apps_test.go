@@ -11,11 +11,11 @@ import (
 
 // installSmartApp registers and installs a SmartApp, and returns the installed app's id. Its
 // INSTALL call is left for the test to take.
-func (i *instance) installSmartApp(name string, r *receiver, config object) string {
+func (i *instance) installSmartApp(name string, r *receiver, config object, more ...string) string {
 	i.t.Helper()
 	made := i.ok("POST", "/apps?requireConfirmation=true&signatureType=ST_PADLOCK", object{
 		"appName": name, "displayName": name, "appType": "WEBHOOK_SMART_APP", "webhookSmartApp": object{"targetUrl": r.URL},
-		"oauth": object{"clientName": name, "scope": []string{"r:devices:*", "x:devices:*"}},
+		"oauth": object{"clientName": name, "scope": append([]string{"r:devices:*", "x:devices:*"}, more...)},
 	})
 	answer := i.ok("POST", "/installedapps", object{"appId": get(made, "app", "appId"), "locationId": i.location, "config": config})
 	for { // CONFIRMATION and INSTALL may come in either order

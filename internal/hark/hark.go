@@ -219,12 +219,15 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("stopping: requests and deliveries under way end first")
 	draining, cancel := context.WithTimeout(background, drainTimeout)
 	defer cancel()
-	s.shard.Hub().Close()     // streams never end by themselves
+	s.api.CloseStreams(draining)
 	server.Shutdown(draining) // what is still open when draining ends is closed with the process
 	owner.Shutdown(draining)
 	s.close(draining)
 	return err
 }
+
+// streamAge is how long a registered event stream that nobody reads is kept.
+const streamAge = 30 * 24 * time.Hour
 
 // watch returns when it is time to stop, with the reason if that is a fault.
 func (s *Server) watch(ctx context.Context, ended <-chan error) error {
@@ -239,10 +242,14 @@ func (s *Server) watch(ctx context.Context, ended <-chan error) error {
 		case err := <-ended:
 			return fmt.Errorf("answer requests: %w", err)
 		case <-tick.C:
+			s.shard.Hub().Beat()
 			if err := errors.Join(s.shard.Err(), s.directory.Err()); err != nil {
 				return fmt.Errorf("this server can take no more events: %w", err)
 			}
 		case <-hourly.C:
+			if err := s.shard.ForgetStreams(ctx, streamAge); err != nil {
+				s.log.Error("old event streams could not be forgotten", "err", err)
+			}
 			if err := s.directory.ForgetExpired(ctx, time.Now()); err != nil {
 				s.log.Error("expired tokens could not be deleted", "err", err)
 			}

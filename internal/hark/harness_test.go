@@ -367,11 +367,22 @@ func (i *instance) install(name string, permissions ...string) *app {
 // subscribe makes a subscription with the app's own token and returns its id.
 func (a *app) subscribe(source string, detail object) string {
 	a.instance.t.Helper()
-	key := map[string]string{"DEVICE": "device", "CAPABILITY": "capability", "MODE": "mode"}[source]
 	if source != "DEVICE" {
 		detail["locationId"] = a.location
 	}
-	return get(a.as(a.access).ok("POST", "/installedapps/"+a.installed+"/subscriptions", object{"sourceType": source, key: detail}), "id")
+	return get(a.as(a.access).ok("POST", "/installedapps/"+a.installed+"/subscriptions", object{"sourceType": source, member(source): detail}), "id")
+}
+
+// member is the name of an object in the API: the words in camel case.
+func member(words string) string {
+	var b strings.Builder
+	for i, word := range strings.Split(strings.ToLower(words), "_") {
+		if i > 0 {
+			word = strings.ToUpper(word[:1]) + word[1:]
+		}
+		b.WriteString(word)
+	}
+	return b.String()
 }
 
 func (a *app) delivery() object {

@@ -36,7 +36,7 @@ var mayImport = map[string]string{
 	"internal/subscription": "internal/capability internal/event internal/id internal/problem internal/scope",
 	"internal/eventstream":  "internal/event internal/id internal/scope",
 	"internal/envelope":     "internal/apps internal/id internal/scope",
-	"internal/event":        "internal/capability internal/id",
+	"internal/event":        "internal/capability internal/id internal/scope",
 	"internal/apps":         "internal/id internal/problem internal/scope",
 	"internal/home":         "internal/capability internal/id",
 	"internal/capability":   "internal/problem",

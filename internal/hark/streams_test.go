@@ -5,12 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"hark/internal/id"
+	"hark/internal/eventstream"
 )
 
 // frame is one event of a stream as a client sees it.
@@ -18,11 +19,21 @@ type frame struct {
 	id, event, data string
 }
 
+// json returns the data decoded.
+func (f frame) json() object {
+	var v object
+	if err := json.Unmarshal([]byte(f.data), &v); err != nil {
+		panic(err) // the test fails
+	}
+	return v
+}
+
 // eventSource is an open stream.
 type eventSource struct {
-	t      *testing.T
-	frames chan frame
-	close  func()
+	t        *testing.T
+	frames   chan frame
+	comments chan string
+	close    func()
 }
 
 // listen opens a stream by its address, going on after an id if one is given.
@@ -45,12 +56,18 @@ func (i *instance) listen(url, lastEventID string) *eventSource {
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
 		i.t.Fatalf("the stream is answered %s, %s", response.Status, response.Header.Get("Content-Type"))
 	}
-	s := &eventSource{i.t, make(chan frame, 5000), func() { cancel(); response.Body.Close() }}
+	s := &eventSource{i.t, make(chan frame, 5000), make(chan string, 5000), func() { cancel(); response.Body.Close() }}
 	i.t.Cleanup(s.close)
 	go func() {
 		defer close(s.frames)
 		var f frame
-		for scanner := bufio.NewScanner(response.Body); scanner.Scan(); {
+		scanner := bufio.NewScanner(response.Body)
+		scanner.Buffer(nil, 1<<20)
+		for scanner.Scan() {
+			if comment, ok := strings.CutPrefix(scanner.Text(), ": "); ok {
+				s.comments <- comment
+				continue
+			}
 			name, value, _ := strings.Cut(scanner.Text(), ": ")
 			switch name {
 			case "id":
@@ -207,6 +224,7 @@ func TestStreamsShowWhatTheTokenMaySee(t *testing.T) {
 	h.report(lamp, "switch", "switch", "on")
 	s.value("on")
 	h.ok("PUT", "/installedapps/"+a.installed+"/configs", object{"permissions": []string{"r:devices:" + door}})
+	s.next("INSTALLED_APP_LIFECYCLE_EVENT")   // it concerns the app itself
 	h.report(lamp, "switch", "switch", "off") // the scope is revoked: the next event is not shown
 	h.report(door, "contactSensor", "contact", "open")
 	s.value("open")
@@ -233,42 +251,112 @@ func TestAStreamSaysWhatIsGone(t *testing.T) {
 	contains(t, "the gap to a position that never was", s.next("GAP_EVENT").data, `{"after":99999999,"before":`)
 }
 
-func mustStream(t *testing.T, text string) id.Stream {
-	t.Helper()
-	s, err := id.Parse[id.Stream](text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// TestASlowReaderIsCutOffAndSlowsNobody opens a stream that nobody reads.
+// TestASlowReaderIsCutOffAndSlowsNobody opens a stream over a connection that nobody reads.
 func TestASlowReaderIsCutOffAndSlowsNobody(t *testing.T) {
 	t.Parallel()
 	h := run(t, t.TempDir())
 	light := h.device("Ceiling light")
-	registration := h.stream()
-	r, err := h.server.shard.Stream(owner, mustStream(t, get(registration, "subscriptionId")))
+	slow, err := net.Dial("tcp", strings.TrimPrefix(h.server.BaseURL(), "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow, err := h.server.shard.Hub().Open(r) // a reader that never takes an event
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer slow.Close()
+	slow.(*net.TCPConn).SetReadBuffer(4096) // a wish
+	path := strings.TrimPrefix(get(h.stream(), "registrationUrl"), h.server.BaseURL())
+	fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: hark\r\nAuthorization: Bearer %s\r\n\r\n", path, h.token)
+	eventually(t, "the slow one is open", func() bool { return h.server.shard.Hub().Len() == 1 })
 	quick := h.listen(get(h.stream(), "registrationUrl"), "")
-	for burst := range 15 { // in all more than waits for one stream, but never at once
+	ballast := strings.Repeat("x", 30_000)
+	sent := 0
+	for deadline := time.Now().Add(30 * time.Second); h.server.shard.Hub().Len() == 2; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the slow reader is not cut off after %d events", sent)
+		}
 		var lines strings.Builder
-		for v := range 100 {
-			fmt.Fprintf(&lines, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d}`+"\n", light, (burst+v)%101)
+		for range 50 {
+			sent++
+			fmt.Fprintf(&lines, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d,"data":{"ballast":%q}}`+"\n", light, sent%101, ballast)
 		}
 		h.ok("POST", "/hark/v1/events", lines.String())
-		for v := range 100 {
-			quick.value(fmt.Sprint((burst + v) % 101))
+		for n := range 50 {
+			quick.value(fmt.Sprint((sent - 49 + n) % 101))
 		}
 	}
-	eventually(t, "the slow one is cut off", func() bool { return h.server.shard.Hub().Len() == 1 })
-	for range slow.C { // what waited, then the end
+	t.Logf("cut off after %d events of %d bytes", sent, len(ballast))
+}
+
+// TestStreamsOfAnAppSeeItsLocation holds that what is handed out by location reaches exactly
+// those who may see it.
+func TestStreamsOfAnAppSeeItsLocation(t *testing.T) {
+	t.Parallel()
+	h := run(t, t.TempDir())
+	there := *h
+	there.location = get(h.ok("POST", "/locations", object{"name": "Cottage"}), "locationId")
+	lamp := h.device("Floor lamp")
+	other := get(h.ok("POST", "/virtualdevices/prototypes", object{"name": "Other", "owner": object{"ownerType": "LOCATION", "ownerId": there.location}, "prototype": "VIRTUAL_SWITCH"}), "deviceId")
+	a, b := h.install("here", "r:devices:*"), there.install("there", "r:devices:*")
+	device := func(filters ...object) *eventSource {
+		return h.listen(get(h.stream(filters...), "registrationUrl"), "")
 	}
-	contains(t, "why it ended", slow.Err().Error(), "too slow")
+	all := object{"type": "LOCATIONIDS", "value": []string{"ALL"}, "eventType": []string{"DEVICE_EVENT"}}
+	own := func(a *app) *eventSource {
+		return h.as(a.access).listen(get(h.as(a.access).stream(all), "registrationUrl"), "")
+	}
+	here, far := own(a), own(b)
+	one := device(object{"type": "LOCATIONIDS", "value": []string{h.location}, "eventType": []string{"DEVICE_EVENT"}})
+	both := device(object{"type": "LOCATIONIDS", "value": []string{h.location, there.location}, "eventType": []string{"DEVICE_EVENT"}})
+	single := device(object{"type": "DEVICEIDS", "value": []string{other}})
+	every := device(all)
+	h.report(lamp, "switch", "switch", "on")
+	h.report(other, "switch", "switch", "on")
+	h.report(lamp, "switch", "switch", "off")
+	h.report(other, "switch", "switch", "off")
+	for name, c := range map[string]struct {
+		s    *eventSource
+		want []string
+	}{
+		"an app here": {here, []string{lamp, lamp}}, "an app there": {far, []string{other, other}}, "one location": {one, []string{lamp, lamp}},
+		"two locations": {both, []string{lamp, other, lamp, other}}, "a device": {single, []string{other, other}}, "all": {every, []string{lamp, other, lamp, other}},
+	} {
+		for _, want := range c.want {
+			equal(t, name, get(c.s.next("DEVICE_EVENT").json(), "deviceEvent", "deviceId"), want)
+		}
+	}
+	// What a stream shows can be changed while it is open.
+	changed := h.stream(object{"type": "LOCATIONIDS", "value": []string{there.location}})
+	s := h.listen(get(changed, "registrationUrl"), "")
+	updated := h.ok("PUT", "/subscriptions/"+get(changed, "subscriptionId"), object{"name": "Renamed", "subscriptionFilters": []object{{"type": "DEVICEIDS", "value": []string{lamp}}}})
+	equal(t, "the name", get(updated, "name"), "Renamed")
+	h.report(other, "switch", "switch", "on")
+	h.report(lamp, "switch", "switch", "on")
+	f := s.next("DEVICE_EVENT").json()
+	equal(t, "what the changed stream shows", get(f, "deviceEvent", "deviceId")+get(f, "deviceEvent", "subscriptionName"), lamp+"Renamed")
+
+	// Scopes of the events that a filter asks for by name (reference 2.2).
+	for _, c := range []struct{ event, missing string }{
+		{"MODE_EVENT", "r:locations:$"}, {"HUB_HEALTH_EVENT", "r:hubs:$"}, {"SCENE_LIFECYCLE_EVENT", "r:scenes:$"}, {"SECURITY_ARM_STATE_EVENT", "r:security:locations:$:armstate"},
+	} {
+		contains(t, c.event, get(h.as(a.access).refused(http.StatusForbidden, "POST", "/subscriptions", object{"subscriptionFilters": []object{{"type": "LOCATIONIDS", "value": []string{"ALL"}, "eventType": []string{c.event}}}}), "message"), c.missing)
+	}
+	h.as(a.access).stream(object{"type": "LOCATIONIDS", "value": []string{"ALL"}, "eventType": []string{"FAVORITE_LIFECYCLE_EVENT", "DEVICE_EVENT"}}) // what nobody knows is taken
+}
+
+// TestAStreamHasAPulse holds that an idle stream gets comments.
+func TestAStreamHasAPulse(t *testing.T) {
+	t.Parallel()
+	h := run(t, t.TempDir())
+	s := h.listen(get(h.stream(), "registrationUrl"), "")
+	for range eventstream.Beats {
+		h.server.shard.Hub().Beat() // as a second does
+	}
+	select {
+	case <-s.comments:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no comment comes")
+	}
+	time.Sleep(10*time.Second + 200*time.Millisecond) // longer than a write may take
+	h.report(h.device("Floor lamp"), "switch", "switch", "on")
+	s.value("on")
+	s.close()
+	eventually(t, "a closed connection is noticed at the next beat", func() bool { h.server.shard.Hub().Beat(); return h.server.shard.Hub().Len() == 0 })
 }

@@ -30,6 +30,7 @@ type API struct {
 	trustForwarded bool
 	ready          func() error
 	mux            *http.ServeMux
+	writers        writers
 }
 
 // Config is what the API is built on.

@@ -116,6 +116,7 @@ func (a *API) routes() {
 		a.handle("GET "+streams, (*call).listStreams)
 		a.handle("POST "+streams, (*call).createStream)
 		a.handle("GET "+streams+"/{stream}", (*call).getStream)
+		a.handle("PUT "+streams+"/{stream}", (*call).updateStream)
 		a.handle("DELETE "+streams+"/{stream}", (*call).deleteStream)
 	}
 	a.handle("GET /filters/{stream}/activate", (*call).activate)

@@ -43,7 +43,7 @@ func (s *Shard) FindEvent(ctx context.Context, p scope.Principal, want id.Event)
 		return nil, err
 	}
 	if ok {
-		err = p.Require(subscription.EventNeeds(e)...)
+		err = e.ShownTo(p)
 	}
 	if !ok || err == nil && !p.Sees(e.Location) {
 		return nil, problem.New(problem.NotFound, "There is no event with the id %s among the newest %d positions of the journal.", want, explainNewest).At("eventId")

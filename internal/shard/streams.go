@@ -12,21 +12,53 @@ import (
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
-	"hark/internal/subscription"
 )
 
 // CreateStream registers an event stream for the principal (reference 2.2).
 func (s *Shard) CreateStream(ctx context.Context, p scope.Principal, draft eventstream.Registration) (*eventstream.Registration, error) {
 	r := eventstream.New(p, draft)
-	for _, need := range r.Needs() {
-		if err := p.Require(need...); err != nil {
-			return nil, err
-		}
+	if err := mayShow(p, r); err != nil {
+		return nil, err
 	}
 	return r, s.commit(ctx, func() ([]records.Write, error) {
 		s.streams[r.ID] = r
 		return []records.Write{{Kind: kindStream, ID: r.ID.String(), Value: r}}, nil
 	})
+}
+
+// mayShow reports a scope that the filters ask for and the principal lacks.
+func mayShow(p scope.Principal, r *eventstream.Registration) error {
+	for _, need := range r.Needs() {
+		if err := p.Require(need...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UpdateStream replaces the name and filters of a stream.
+func (s *Shard) UpdateStream(ctx context.Context, p scope.Principal, stream id.Stream, draft eventstream.Registration) (*eventstream.Registration, error) {
+	old, err := s.Stream(p, stream)
+	if err != nil {
+		return nil, err
+	}
+	r := eventstream.New(p, draft)
+	r.ID, r.Created = old.ID, old.Created
+	if err := mayShow(p, r); err != nil {
+		return nil, err
+	}
+	return r, s.commit(ctx, func() ([]records.Write, error) {
+		if s.streams[stream] == nil {
+			return nil, noStream(stream)
+		}
+		s.streams[stream] = r
+		s.hub.Replace(r, p)
+		return []records.Write{{Kind: kindStream, ID: stream.String(), Value: r}}, nil
+	})
+}
+
+func noStream(stream id.Stream) error {
+	return problem.New(problem.NotFound, "There is no event stream with the id %s here: it was deleted, or never made. POST /subscriptions makes one.", stream).At("subscriptionId")
 }
 
 // Stream returns a registered stream to whom it belongs: an installed app its own, a person
@@ -37,7 +69,7 @@ func (s *Shard) Stream(p scope.Principal, stream id.Stream) (*eventstream.Regist
 	r := s.streams[stream]
 	switch {
 	case r == nil:
-		return nil, problem.New(problem.NotFound, "There is no event stream with the id %s here: it was deleted, or never made. POST /subscriptions makes one.", stream).At("subscriptionId")
+		return nil, noStream(stream)
 	case r.InstalledApp != p.InstalledApp && p.IsApp():
 		return nil, problem.New(problem.Denied, "The event stream %s was not made with a token of this installed app (%s). Open it with a token of the one that made it, or make your own with POST /subscriptions.",
 			stream, p.InstalledApp).At("subscriptionId")
@@ -82,11 +114,21 @@ func (s *Shard) DeleteStream(ctx context.Context, p scope.Principal, stream id.S
 // Hub returns the hub of live events.
 func (s *Shard) Hub() *eventstream.Hub { return &s.hub }
 
-// Shows reports whether the stream may show the event to the principal: its filters let it
-// through, and the scope is held now.
-func Shows(r *eventstream.Registration, p scope.Principal, e *event.Event) bool {
-	return r.Matches(e) && p.Sees(e.Location) && p.May(subscription.EventNeeds(e)...)
+// ForgetStreams forgets registered streams that were made so long ago and that nobody reads.
+func (s *Shard) ForgetStreams(ctx context.Context, age time.Duration) error {
+	return s.commit(ctx, func() (writes []records.Write, err error) {
+		for stream, r := range s.streams {
+			if time.Since(r.Created) > age && !s.hub.IsOpen(stream) {
+				delete(s.streams, stream)
+				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String()})
+			}
+		}
+		return writes, nil
+	})
 }
+
+// Committed returns the position up to which every event is durable.
+func (s *Shard) Committed() uint64 { return s.journal.Committed() }
 
 // Past calls fn with the events after one position up to another, in order. When the oldest
 // of them may be gone, it calls gone first, with the position of the oldest that is kept.

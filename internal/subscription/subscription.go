@@ -270,7 +270,7 @@ func equal(want, got capability.Value) bool {
 }
 
 // Needs returns the scopes that the installed app needs to make the subscription: of each
-// list, it must hold one (reference 1.5). An event of it needs [EventNeeds].
+// list, it must hold one (reference 1.5). An event of it needs [event.Event.Needs].
 func (s *Subscription) Needs() [][]scope.Scope {
 	switch s.Source {
 	case Device:
@@ -295,37 +295,6 @@ func (s *Subscription) Needs() [][]scope.Scope {
 	default:
 		return [][]scope.Scope{{scope.Location("r", s.Location)}}
 	}
-}
-
-// EventNeeds returns the scopes of which one must be held when the event is delivered. Who
-// the event is about ([event.Event.InstalledApp]) needs none.
-func EventNeeds(e *event.Event) []scope.Scope {
-	switch e.Type {
-	case event.DeviceEvent:
-		device := scope.Device("r", e.Device.Device)
-		return []scope.Scope{device, scope.Scope(string(device) + ":" + e.Device.Capability)}
-	case event.DeviceLifecycleEvent, event.DeviceHealthEvent:
-		return []scope.Scope{scope.Device("r", e.About())}
-	case event.SecurityArmStateEvent:
-		return []scope.Scope{scope.ArmState("r", e.Location)}
-	case event.HubHealthEvent:
-		return []scope.Scope{scope.Scope("r:hubs:" + e.About().String())}
-	case event.SceneLifecycleEvent:
-		return []scope.Scope{scope.Scope("r:scenes:" + e.Scene.Scene.String())}
-	case event.TimerEvent, event.InstalledAppLifecycleEvent:
-		return []scope.Scope{scope.Scope("r:installedapps:" + e.InstalledApp.String())}
-	default:
-		return []scope.Scope{scope.Location("r", e.Location)}
-	}
-}
-
-// Allowed returns nil when the principal may see the event now, else a refusal that names the
-// scope that is missing.
-func Allowed(p scope.Principal, e *event.Event) error {
-	if p.IsApp() && e.InstalledApp == p.InstalledApp {
-		return nil
-	}
-	return p.Require(EventNeeds(e)...)
 }
 
 // Same is the combination of match fields that must be unique in an installed app

@@ -196,7 +196,10 @@ func (s *Shard) restore(ctx context.Context, silent bool) error {
 	replayed := 0
 	if err := s.journal.Scan(ctx, after, func(e *event.Event) error {
 		replayed++
-		delete(l.announced, e.ID)
+		if l.announced[e.ID] != nil { // it did happen: the next checkpoint takes the announcement away
+			delete(l.announced, e.ID)
+			s.announced[e] = struct{}{}
+		}
 		s.replay(e)
 		return nil
 	}); err != nil {

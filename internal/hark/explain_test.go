@@ -56,7 +56,9 @@ func TestExplain(t *testing.T) {
 		expect("no state change", ask(object{"event": off}), "not matched", "did not change", "stateChangeOnly")
 		expect("a pending target", ask(object{"event": on}), "waiting", "PENDING", "/register")
 		confirmed()
-		expect("nothing in the way", ask(object{"event": on, "installedAppId": a.installed}), "would be sent")
+		x := ask(object{"event": on, "installedAppId": a.installed})
+		expect("nothing in the way", x, "would be sent")
+		equal(t, "what would be sent", get(x, "sends", "deviceEvent", "value")+get(x, "sends", "deviceEvent", "subscriptionName"), "on"+get(x, "subscription", "id"))
 		h.ok("PUT", "/installedapps/"+a.installed+"/configs", object{"permissions": []string{"r:locations:*"}})
 		expect("a revoked scope", ask(object{"event": on}), "withheld", "r:devices:"+lamp)
 		h.ok("PUT", "/installedapps/"+a.installed+"/configs", object{"permissions": []string{"r:devices:*", "r:locations:*"}})
@@ -81,6 +83,28 @@ func TestExplain(t *testing.T) {
 	past := get(h.ok("POST", "/hark/v1/events", on), "results", 0, "eventId")
 	a.subscribe("DEVICE", object{"deviceId": lamp})
 	expect("a subscription made later", ask(object{"eventId": past}), "not matched", "before the subscription was made")
+
+	// Of events that no device reports, too.
+	a.subscribe("DEVICE_HEALTH", object{"deviceIds": []string{light}})
+	eventOf := func(source string, cause func()) string {
+		t.Helper()
+		of := a.subscribe(source, object{"subscriptionName": "cause"})
+		cause()
+		e := a.event()
+		h.ok("DELETE", "/installedapps/"+a.installed+"/subscriptions/"+of, nil)
+		return get(e, member(get(e, "eventType")), "eventId")
+	}
+	offline := eventOf("DEVICE_HEALTH", func() { h.ok("PUT", "/hark/v1/devices/"+lamp+"/health", object{"state": "OFFLINE"}) })
+	for _, x := range h.ok("POST", "/hark/v1/explain", object{"eventId": offline})["explanations"].([]any) {
+		switch {
+		case get(x, "subscription", "sourceType") == "DEVICE":
+			expect("another type of event", x.(object), "not matched", "DEVICE_HEALTH_EVENT")
+		case get(x, "subscription", "deviceHealth", "deviceIds") == "[]":
+			expect("one that was deleted since", x.(object), "delivered")
+		default:
+			expect("another device of a list", x.(object), "not matched", "none of the subscription's deviceIds", light, lamp)
+		}
+	}
 
 	h.refused(http.StatusForbidden, "POST", "/hark/v1/explain", object{"eventId": lamp})
 	h.refused(http.StatusUnprocessableEntity, "POST", "/hark/v1/explain", object{})

@@ -3,10 +3,13 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
+	"strings"
 	"testing"
 
 	"hark/internal/apps"
 	"hark/internal/home"
+	"hark/internal/problem"
 )
 
 func FuzzBulk(f *testing.F) {
@@ -77,6 +80,29 @@ func FuzzCommandsAndLocations(f *testing.F) {
 			if _, err := json.Marshal(viewLocation(&l)); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// FuzzLastEventID holds that a position comes back as it went out, and that anything else is
+// refused or nothing.
+func FuzzLastEventID(f *testing.F) {
+	for _, s := range []string{"", "0", " 7 ", "18446744073709551615", "18446744073709551616", "-1", "1e3", "0x10", "７"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		after, resume, err := parseLastEventID(header)
+		if err != nil {
+			if problem.KindOf(err) != problem.Invalid || resume || strings.TrimSpace(header) == "" {
+				t.Errorf("%q: %v", header, err)
+			}
+			return
+		}
+		if resume != (strings.TrimSpace(header) != "") || !resume && after != 0 {
+			t.Errorf("%q is position %d, going on: %v", header, after, resume)
+		}
+		if again, _, err := parseLastEventID(strconv.FormatUint(after, 10)); err != nil || again != after {
+			t.Errorf("%d does not come back: %d, %v", after, again, err)
 		}
 	})
 }

@@ -31,6 +31,7 @@ type Explanation struct {
 	Subscription *subscription.Subscription `json:"subscription"`
 	Verdict      string                     `json:"verdict"`
 	Why          string                     `json:"why"`
+	Sends        any                        `json:"sends,omitempty"` // the event as the app gets it, when it matches
 }
 
 // explainNewest is how many positions of the journal an event is looked for in.
@@ -97,8 +98,9 @@ func (s *Shard) explain(in *installed, sub *subscription.Subscription, e *event.
 	if x.Why != "" {
 		return x
 	}
+	x.Sends = e.Webhook(sub.DeliveryName())
 	if err := delivery.Withheld(in.app, e); err != nil {
-		x.Verdict, x.Why = NotAllowed, err.Error()
+		x.Verdict, x.Why, x.Sends = NotAllowed, err.Error(), nil
 		return x
 	}
 	st := s.delivery.Status(in.app.ID, in.app.Location)

@@ -16,6 +16,7 @@ import (
 	"hark/internal/event"
 	"hark/internal/id"
 	"hark/internal/journal"
+	"hark/internal/limits"
 	"hark/internal/subscription"
 )
 
@@ -41,6 +42,7 @@ type Dispatcher struct {
 	journal   *journal.Journal
 	caller    *appcall.Caller
 	home      Home
+	limits    limits.Limits
 
 	ctx    context.Context // of deliveries; ends when stopping takes too long
 	cancel context.CancelFunc
@@ -51,6 +53,7 @@ type Dispatcher struct {
 	last       map[id.Location]uint64      // position of each location's newest event
 	dispatched uint64                      // every event up to here has been offered
 	caughtUp   map[id.InstalledApp]bool    // their stored cursors are to be deleted
+	executions limits.Windows
 	gaps       map[id.InstalledApp][]Gap
 	newGaps    map[id.InstalledApp][]Gap // not stored yet
 	started    bool
@@ -96,9 +99,9 @@ type item struct {
 }
 
 // New returns a dispatcher that delivers nothing until it is told of events.
-func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *journal.Journal, caller *appcall.Caller, home Home) *Dispatcher {
+func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *journal.Journal, caller *appcall.Caller, home Home, guardrails limits.Limits) *Dispatcher {
 	d := &Dispatcher{
-		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, home: home,
+		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, home: home, limits: guardrails,
 		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
 		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
 	}

@@ -12,6 +12,7 @@ import (
 	"hark/internal/envelope"
 	"hark/internal/event"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/scope"
 	"hark/internal/subscription"
 )
@@ -30,6 +31,12 @@ func delay(failures int) time.Duration {
 
 // lagDelay is how long a cursor waits for an engine that does not show yet what it has.
 const lagDelay = 20 * time.Millisecond
+
+// paced says that the next event may be sent after a while only.
+type paced struct {
+	error
+	wait time.Duration
+}
 
 // held says that nothing may be sent to the app for now; Wake ends it.
 type held struct{ error }
@@ -192,9 +199,13 @@ func (d *Dispatcher) fail(c *cursor, err error) {
 		d.log.Warn("events wait", "installedApp", c.app, "because", h.Error())
 		return
 	}
-	c.failures++
-	d.counters.Failed++
-	wait := delay(c.failures)
+	wait := delay(c.failures + 1)
+	if p, ok := err.(paced); ok { // likewise
+		wait = p.wait
+	} else {
+		c.failures++
+		d.counters.Failed++
+	}
 	c.next = time.Now().Add(wait)
 	c.timer = time.AfterFunc(wait, func() { d.Wake(c.app) })
 	d.log.Warn("delivery failed, trying again", "installedApp", c.app, "err", err, "failures", c.failures, "in", wait.Round(time.Millisecond))
@@ -221,6 +232,9 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 		if err := Held(app, in); err != nil {
 			return held{err}
 		}
+		if err := d.pace(in.ID); err != nil {
+			return err
+		}
 		if err := d.send(app, in, it.event, s); err != nil {
 			return err
 		}
@@ -230,6 +244,18 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 			}
 			c.partialDone[s.ID] = struct{}{}
 		}
+	}
+	return nil
+}
+
+// pace counts an execution, and reports one too many.
+func (d *Dispatcher) pace(app id.InstalledApp) error {
+	if d.limits.Executions == 0 {
+		return nil
+	}
+	rate := limits.Rate{What: "executions", Calls: d.limits.Executions, Per: d.limits.ExecutionsPer}
+	if left, wait := d.executions.Count(rate, app.String(), time.Now()); left < 0 {
+		return paced{errors.New(d.limits.Delayed()), wait}
 	}
 	return nil
 }

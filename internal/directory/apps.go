@@ -10,6 +10,7 @@ import (
 
 	"hark/internal/apps"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
@@ -102,7 +103,9 @@ func (d *Directory) CreateApp(ctx context.Context, p scope.Principal, draft *app
 	created.LastUpdated = created.Created
 	secret = newClient(&created.OAuth)
 	d.mu.RLock()
-	err = d.nameIsFree(&created)
+	if err = d.nameIsFree(&created); err == nil {
+		err = d.room(created.Type)
+	}
 	d.mu.RUnlock()
 	if err != nil {
 		return nil, "", err
@@ -111,6 +114,20 @@ func (d *Directory) CreateApp(ctx context.Context, p scope.Principal, draft *app
 		return nil, "", err
 	}
 	return &created, secret, nil
+}
+
+// room reports that there may be no more apps. The caller holds mu.
+func (d *Directory) room(appType string) error {
+	same := 0
+	for _, a := range d.apps {
+		if a.Type == appType {
+			same++
+		}
+	}
+	if err := limits.Room(d.Limits.AppsOfAType, same, "apps of the type "+appType); err != nil {
+		return err
+	}
+	return limits.Room(d.Limits.Apps, len(d.apps), "apps")
 }
 
 // newClient gives the OAuth client a new id, unless it has one, and a new secret.

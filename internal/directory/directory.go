@@ -16,6 +16,7 @@ import (
 	"hark/internal/engine"
 	"hark/internal/home"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/records"
 	"hark/internal/signature"
 )
@@ -24,6 +25,8 @@ import (
 type Directory struct {
 	// Capabilities knows the standard capabilities and the custom ones of the directory.
 	Capabilities *capability.Registry
+	// Limits are the guardrails of apps; set before the directory is used.
+	Limits limits.Limits
 
 	log     *slog.Logger
 	records *records.Store

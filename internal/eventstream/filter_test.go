@@ -103,7 +103,7 @@ func FuzzFilters(f *testing.F) {
 			t.Fatalf("%s does not come back: %v", again, err)
 		}
 		var h Hub
-		l, err := h.Open(r, scope.Principal{}, func() {})
+		l, err := h.Open(r, scope.Principal{}, func() {}, func() bool { return false })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestHub(t *testing.T) {
 	var h Hub
 	told := 0
 	open := func(r *Registration) *Live {
-		l, err := h.Open(r, scope.Principal{}, func() { told++ })
+		l, err := h.Open(r, scope.Principal{}, func() { told++ }, func() bool { return false })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +193,7 @@ func TestHub(t *testing.T) {
 	if err := ended(last); err != ErrStopping {
 		t.Errorf("it ended because %v", err)
 	}
-	if _, err := h.Open(r, scope.Principal{}, func() {}); err != ErrStopping {
+	if _, err := h.Open(r, scope.Principal{}, func() {}, func() bool { return false }); err != ErrStopping {
 		t.Errorf("a stream is opened after the end: %v", err)
 	}
 	if len(h.at)+len(h.everywhere) > 0 {

@@ -34,8 +34,9 @@ type Hub struct {
 	everywhere map[*Live]struct{}                 // and of all
 	last       uint64                             // position of the newest event handed out
 	closing    bool
-	opened     int // streams so far
-	turn       int // of beats
+	opened     int                    // streams so far
+	closed     map[id.Stream]struct{} // were open
+	turn       int                    // of beats
 }
 
 // Item is an event for streams, with what all of them need worked out once.
@@ -87,6 +88,7 @@ type Live struct {
 	registration *Registration
 	name         []byte // as JSON
 	ready        func()
+	gone         func() bool
 	places       []id.Location
 	waiting      []*Item
 	told         bool // ready was called, and Take has not come to the end since
@@ -98,8 +100,8 @@ type Live struct {
 // Open starts handing events to a stream. A stream that is open already is replaced: the old
 // connection may be one that died unnoticed. Ready is called, with the hub locked, when there
 // is something to [Live.Take]; it must return at once. The first turn is the opener's: ready
-// is not called before Take has found nothing.
-func (h *Hub) Open(r *Registration, p scope.Principal, ready func()) (*Live, error) {
+// is not called before Take has found nothing. Gone reports whether the reader has left.
+func (h *Hub) Open(r *Registration, p scope.Principal, ready func(), gone func() bool) (*Live, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
@@ -108,9 +110,10 @@ func (h *Hub) Open(r *Registration, p scope.Principal, ready func()) (*Live, err
 	h.end(h.open[r.ID], ErrReplaced)
 	if h.open == nil {
 		h.open, h.at, h.everywhere = map[id.Stream]*Live{}, map[id.Location]map[*Live]struct{}{}, map[*Live]struct{}{}
+		h.closed = map[id.Stream]struct{}{}
 	}
 	h.opened++
-	l := &Live{After: h.last, hub: h, ready: ready, slot: h.opened % Beats, told: true}
+	l := &Live{After: h.last, hub: h, ready: ready, gone: gone, slot: h.opened % Beats, told: true}
 	h.open[r.ID] = l
 	h.put(l, r, p)
 	return l, nil
@@ -189,11 +192,12 @@ func (h *Hub) forget(l *Live) bool {
 		return false
 	}
 	delete(h.open, l.registration.ID)
+	h.closed[l.registration.ID] = struct{}{}
 	h.take(l)
 	return true
 }
 
-// End ends the stream if it is open.
+// End ends the stream if it is open; it can be opened again.
 func (h *Hub) End(stream id.Stream, why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -254,6 +258,36 @@ func (h *Hub) Beat() {
 			l.tell()
 		}
 	}
+}
+
+// ErrGone ends a stream whose reader left without a word.
+var ErrGone = errors.New("the reader is gone")
+
+// Sweep ends the streams whose readers have left.
+func (h *Hub) Sweep() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.open {
+		if l.gone() {
+			h.end(l, ErrGone)
+		}
+	}
+}
+
+// WasOpen reports whether the stream was open since the start, and is no more.
+func (h *Hub) WasOpen(stream id.Stream) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, was := h.closed[stream]
+	return was && h.open[stream] == nil
+}
+
+// Forget ends a stream for good.
+func (h *Hub) Forget(stream id.Stream, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end(h.open[stream], why)
+	delete(h.closed, stream)
 }
 
 // IsOpen reports whether the stream has a reader.

@@ -10,6 +10,7 @@ import (
 
 	"hark/internal/engine"
 	"hark/internal/lifecycle"
+	"hark/internal/limits"
 )
 
 // Config is every setting of a server. Each field is a flag, an environment variable HARK_…
@@ -23,6 +24,7 @@ type Config struct {
 	AutoConfirm    string        `help:"Which targets need no confirmation: none, loopback or any. Default: loopback for hark dev, none for hark serve." enum:",none,loopback,any" default:"" placeholder:"POLICY"`
 	Retention      time.Duration `help:"How long events are kept for apps that are behind, and for history; 0 is for ever." default:"168h"`
 	RetentionBytes int64         `help:"How many bytes of events are kept at most; 0 is no limit." default:"0" placeholder:"BYTES"`
+	PlatformLimits bool          `help:"Rehearse the limits that the platform publishes: how many subscriptions, how many calls a minute, and so on. hark has none of them by itself."`
 	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	NATS           NATS          `embed:"" prefix:"nats-"`
@@ -40,6 +42,14 @@ type NATS struct {
 
 func (c Config) engine() engine.Config {
 	return engine.Config{Dir: c.Data, URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas}
+}
+
+// limits are the guardrails in force.
+func (c Config) limits() limits.Limits {
+	if c.PlatformLimits {
+		return limits.Platform
+	}
+	return limits.Limits{}
 }
 
 // validate reports settings that cannot be, with what would be right.

@@ -91,10 +91,11 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 		return err
 	}
 	s.later(func(context.Context) { s.directory.Close() })
+	s.directory.Limits = cfg.limits()
 	caller := appcall.New(s.directory.Key)
 	s.later(func(context.Context) { caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
-		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin,
+		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(),
 	}, s.directory, caller, log)
 	if err != nil {
 		return err
@@ -109,7 +110,7 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	if purpose != Admin {
 		s.lifecycle.Start()
 	}
-	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, Ready: s.Err})
+	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, PlatformRates: cfg.PlatformLimits, Ready: s.Err})
 	pages := console.New(log, s.directory, s.shard, s.lifecycle)
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", pages)

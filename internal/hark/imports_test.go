@@ -16,7 +16,7 @@ var mayImport = map[string]string{
 	// examples are for copying: nothing of ours
 	"examples/receiver": "",
 	// wiring
-	"internal/hark": "internal/appcall internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/scope internal/shard",
+	"internal/hark": "internal/appcall internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/limits internal/scope internal/shard",
 	// edge
 	"internal/httpapi": "internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
 	"internal/console": "internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
@@ -33,6 +33,7 @@ var mayImport = map[string]string{
 	"internal/engine":            "",
 	"internal/engine/enginetest": "internal/engine",
 	// pure
+	"internal/limits":       "internal/problem",
 	"internal/subscription": "internal/capability internal/event internal/id internal/problem internal/scope",
 	"internal/eventstream":  "internal/event internal/id internal/scope",
 	"internal/envelope":     "internal/apps internal/id internal/scope",
@@ -46,7 +47,7 @@ var mayImport = map[string]string{
 	"internal/id":           "",
 }
 
-const pure = "internal/eventstream internal/subscription internal/envelope internal/event internal/apps internal/home internal/capability internal/scope internal/signature internal/problem internal/id"
+const pure = "internal/limits internal/eventstream internal/subscription internal/envelope internal/event internal/apps internal/home internal/capability internal/scope internal/signature internal/problem internal/id"
 
 // TestImports holds the direction of imports, and that only the engine sees NATS.
 func TestImports(t *testing.T) {

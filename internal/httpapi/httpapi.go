@@ -11,11 +11,14 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"hark/internal/directory"
 	"hark/internal/id"
 	"hark/internal/lifecycle"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/scope"
 	"hark/internal/shard"
@@ -29,6 +32,8 @@ type API struct {
 	lifecycle      *lifecycle.Manager
 	trustForwarded bool
 	ready          func() error
+	rates          bool
+	windows        limits.Windows
 	mux            *http.ServeMux
 	writers        writers
 }
@@ -42,6 +47,8 @@ type Config struct {
 	// TrustForwarded believes X-Forwarded-Proto and X-Forwarded-Host: only behind a proxy
 	// that sets them.
 	TrustForwarded bool
+	// PlatformRates rehearses the platform's rates (reference 8).
+	PlatformRates bool
 	// Ready returns why the server cannot do its work, nil when it can.
 	Ready func() error
 }
@@ -50,7 +57,7 @@ type Config struct {
 func New(cfg Config) *API {
 	a := &API{
 		log: cfg.Log.With("component", "httpapi"), directory: cfg.Directory, shard: cfg.Shard, lifecycle: cfg.Lifecycle,
-		trustForwarded: cfg.TrustForwarded, ready: cfg.Ready, mux: http.NewServeMux(),
+		trustForwarded: cfg.TrustForwarded, rates: cfg.PlatformRates, ready: cfg.Ready, mux: http.NewServeMux(),
 	}
 	a.routes()
 	return a
@@ -75,7 +82,34 @@ type call struct {
 type endpoint func(*call) (any, error)
 
 // handle serves the pattern, such as "GET /apps", for callers with a token.
-func (a *API) handle(pattern string, fn endpoint) { a.open(pattern, a.authenticated(fn)) }
+func (a *API) handle(pattern string, fn endpoint) {
+	if rate, ok := limits.RateOf(pattern); ok && a.rates {
+		fn = a.limited(rate, fn)
+	}
+	a.open(pattern, a.authenticated(fn))
+}
+
+// limited counts the call, says what is left (reference 8), and refuses one too many.
+func (a *API) limited(rate limits.Rate, fn endpoint) endpoint {
+	return func(c *call) (any, error) {
+		caller := c.principal.InstalledApp.String()
+		if !c.principal.IsApp() {
+			caller = c.principal.Name
+		}
+		if rate.PerDevice {
+			caller += " " + c.PathValue("device")
+		}
+		left, wait := a.windows.Count(rate, caller, time.Now())
+		c.Header().Set("X-RateLimit-Limit", strconv.Itoa(rate.Calls))
+		c.Header().Set("X-RateLimit-Remaining", strconv.Itoa(max(left, 0)))
+		c.Header().Set("X-RateLimit-Reset", strconv.FormatInt(wait.Milliseconds(), 10)) // milliseconds, as the newest document says
+		if left < 0 {
+			c.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+			return nil, rate.TooOften(wait)
+		}
+		return fn(c)
+	}
+}
 
 // open serves the pattern for everybody.
 func (a *API) open(pattern string, fn endpoint) {

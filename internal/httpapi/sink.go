@@ -21,10 +21,7 @@ import (
 // writeTimeout is how long a reader may let a stream wait before it counts as gone.
 const writeTimeout = 10 * time.Second
 
-var (
-	errReaderGone = errors.New("the reader is gone")
-	errTokenGone  = errors.New("the access token is no longer good")
-)
+var errTokenGone = errors.New("the access token is no longer good")
 
 // sink is the connection of an open stream. While nothing happens it has no goroutine and no
 // buffer.
@@ -92,7 +89,7 @@ func (s *sink) begin(c *call, r *eventstream.Registration, after uint64, resume 
 	if r, err = c.shard.Stream(c.principal, s.stream); err != nil {
 		return eventstream.ErrDeleted
 	}
-	if s.live, err = c.shard.Hub().Open(r, c.principal, func() { s.api.writers.add(s) }); err != nil {
+	if s.live, err = c.shard.Hub().Open(r, c.principal, func() { s.api.writers.add(s) }, s.gone); err != nil {
 		return err
 	}
 	if resume && upTo < s.live.After {
@@ -147,7 +144,7 @@ func (s *sink) write(b []byte) error {
 	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // if it fails, the write does too
 	defer s.conn.SetWriteDeadline(time.Time{})            // or a later try meets it
 	if _, err := s.conn.Write(b); err != nil {
-		return errReaderGone
+		return eventstream.ErrGone
 	}
 	return nil
 }
@@ -161,13 +158,13 @@ func (s *sink) try(b []byte) (n int, err error) {
 		n, err = syscall.Write(int(fd), b)
 		return true // whatever happened, do not wait
 	}); failed != nil {
-		return 0, errReaderGone
+		return 0, eventstream.ErrGone
 	}
 	if err == syscall.EAGAIN || err == syscall.EINTR {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, errReaderGone
+		return 0, eventstream.ErrGone
 	}
 	return n, nil
 }
@@ -191,7 +188,7 @@ func (s *sink) end(why error) {
 	if s.live != nil {
 		s.api.shard.Hub().Leave(s.live)
 	}
-	if !errors.Is(why, errReaderGone) {
+	if !errors.Is(why, eventstream.ErrGone) {
 		s.write([]byte(controlFrame("goodbye"))) // the reader is gone
 	}
 	s.conn.Close()
@@ -230,7 +227,7 @@ func (s *sink) flush(w *writer) {
 		}
 		switch {
 		case err != nil || beat && s.gone():
-			s.end(errReaderGone)
+			s.end(eventstream.ErrGone)
 			return
 		case n < len(b) || ended != nil:
 			rest := append([]byte(nil), b[n:]...)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ func (c *call) createStream() (any, error) {
 		return nil, err
 	}
 	r, err := c.shard.CreateStream(c.Context(), c.principal, draft)
+	if limit, ok := errors.AsType[*problem.Error](err); ok && limit.Kind == problem.Limit && !strings.Contains(c.URL.Path, "/sse/") {
+		limit.Kind = problem.Conflict // as the older of the two paths answers (reference 2.8)
+	}
 	if err != nil {
 		return nil, err
 	}

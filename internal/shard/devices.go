@@ -9,6 +9,7 @@ import (
 	"hark/internal/event"
 	"hark/internal/home"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
@@ -39,6 +40,17 @@ func (s *Shard) CreateDevice(ctx context.Context, p scope.Principal, draft home.
 		}
 		if err := s.checkDevice(l, &created); err != nil {
 			return nil, nil, err
+		}
+		if !created.Owner.IsZero() {
+			owned := 0
+			for _, other := range l.devices {
+				if other.home.Owner == created.Owner {
+					owned++
+				}
+			}
+			if err := limits.Room(s.limits.Devices, owned, "devices of an installed app"); err != nil {
+				return nil, nil, err
+			}
 		}
 		d.at = l
 		s.devices[created.ID], l.devices[created.ID] = d, d

@@ -11,6 +11,7 @@ import (
 	"hark/internal/event"
 	"hark/internal/eventstream"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
@@ -126,6 +127,21 @@ func (s *Shard) Install(ctx context.Context, p scope.Principal, draft apps.Insta
 	in.LastUpdated = in.Created
 	return &in, s.commit(ctx, func() ([]records.Write, error) {
 		if err := s.checkConfig(in.Location, in.Config); err != nil {
+			return nil, err
+		}
+		here, ofApp := 0, 0
+		for _, other := range s.installed {
+			if other.app.Location == in.Location {
+				here++
+			}
+			if other.app.App == in.App {
+				ofApp++
+			}
+		}
+		if err := limits.Room(s.limits.InstalledPerLocation, here, "installed apps in a location"); err != nil {
+			return nil, err
+		}
+		if err := limits.Room(s.limits.InstalledPerApp, ofApp, "installs of an app"); err != nil {
 			return nil, err
 		}
 		s.installed[in.ID] = newInstalled(&in)
@@ -282,7 +298,7 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) er
 		for stream, r := range s.streams {
 			if r.InstalledApp == app {
 				delete(s.streams, stream)
-				s.hub.End(stream, eventstream.ErrDeleted)
+				s.hub.Forget(stream, eventstream.ErrDeleted)
 				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String()})
 			}
 		}

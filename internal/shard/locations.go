@@ -10,6 +10,7 @@ import (
 	"hark/internal/event"
 	"hark/internal/home"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
@@ -79,6 +80,9 @@ func (s *Shard) CreateLocation(ctx context.Context, p scope.Principal, draft hom
 	}
 	l := &location{home: &created, place: place{Mode: created.Modes[0].ID}, settled: place{Mode: created.Modes[0].ID}, devices: map[id.Device]*device{}}
 	return &created, s.commit(ctx, func() ([]records.Write, error) {
+		if err := limits.Room(s.limits.Locations, len(s.locations), "locations"); err != nil {
+			return nil, err
+		}
 		s.locations[created.ID] = l
 		return []records.Write{
 			{Kind: kindPlace, ID: created.ID.String(), Value: placeRecord{place: l.place}},

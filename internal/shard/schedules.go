@@ -8,6 +8,7 @@ import (
 
 	"hark/internal/event"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/schedule"
@@ -36,6 +37,8 @@ func (s *Shard) Schedule(ctx context.Context, p scope.Principal, app id.Installe
 			if !sc.Overwrite {
 				sc = old.With(sc)
 			}
+		} else if err := limits.Room(s.limits.Schedules, len(in.schedules), "schedules in an installed app"); err != nil {
+			return nil, err
 		}
 		added, in.schedules[sc.Name] = sc, sc
 		s.arm(in, sc)

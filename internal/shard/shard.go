@@ -25,6 +25,7 @@ import (
 	"hark/internal/home"
 	"hark/internal/id"
 	"hark/internal/journal"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/schedule"
@@ -57,6 +58,7 @@ type Shard struct {
 	farewells   map[id.InstalledApp]*Farewell
 	alarms      alarms
 
+	limits  limits.Limits
 	now     func() time.Time
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -142,6 +144,7 @@ type checkpoint struct {
 type Config struct {
 	Name    string // of a-z 0-9; names its streams
 	Journal journal.Config
+	Limits  limits.Limits
 	Silent  bool // deliver nothing: what waits goes on waiting, and no schedule is due
 	// Now tells the time to schedules and to the watch over silent devices; nil is the clock.
 	Now func() time.Time
@@ -164,12 +167,12 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 		locations: map[id.Location]*location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
 		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{},
-		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now,
+		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now, limits: cfg.Limits,
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.delivery = delivery.New(ctx, log, dir, j, caller, s)
+	s.delivery = delivery.New(ctx, log, dir, j, caller, s, cfg.Limits)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
 		j.Close()
 		store.Close()

@@ -9,6 +9,7 @@ import (
 	"hark/internal/event"
 	"hark/internal/eventstream"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
@@ -21,9 +22,33 @@ func (s *Shard) CreateStream(ctx context.Context, p scope.Principal, draft event
 		return nil, err
 	}
 	return r, s.commit(ctx, func() ([]records.Write, error) {
+		if err := s.roomForStream(p); err != nil {
+			return nil, err
+		}
 		s.streams[r.ID] = r
 		return []records.Write{{Kind: kindStream, ID: r.ID.String(), Value: r}}, nil
 	})
+}
+
+// unclaimed is how long a stream that was registered, but never opened, counts towards the
+// limit.
+const unclaimed = 5 * time.Minute
+
+// roomForStream reports that the principal has as many event streams as it may: open ones, and
+// those that it can be about to open. A stream that is closed counts no more at once. The
+// caller holds mu.
+func (s *Shard) roomForStream(p scope.Principal) error {
+	if s.limits.Streams == 0 {
+		return nil
+	}
+	s.hub.Sweep()
+	count := 0
+	for stream, r := range s.streams {
+		if r.InstalledApp == p.InstalledApp && (s.hub.IsOpen(stream) || time.Since(r.Created) < unclaimed && !s.hub.WasOpen(stream)) {
+			count++
+		}
+	}
+	return limits.Room(s.limits.Streams, count, "event streams of one token (open ones, and those just made)")
 }
 
 // mayShow reports a scope that the filters ask for and the principal lacks.
@@ -105,7 +130,7 @@ func (s *Shard) DeleteStream(ctx context.Context, p scope.Principal, stream id.S
 		}
 		deleted = true
 		delete(s.streams, stream)
-		s.hub.End(stream, eventstream.ErrDeleted)
+		s.hub.Forget(stream, eventstream.ErrDeleted)
 		return []records.Write{{Kind: kindStream, ID: stream.String()}}, nil
 	})
 	return deleted, err
@@ -120,6 +145,7 @@ func (s *Shard) ForgetStreams(ctx context.Context, age time.Duration) error {
 		for stream, r := range s.streams {
 			if time.Since(r.Created) > age && !s.hub.IsOpen(stream) {
 				delete(s.streams, stream)
+				s.hub.Forget(stream, eventstream.ErrDeleted)
 				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String()})
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"hark/internal/event"
 	"hark/internal/id"
+	"hark/internal/limits"
 	"hark/internal/problem"
 	"hark/internal/records"
 	"hark/internal/scope"
@@ -37,10 +38,13 @@ func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscri
 	if err := s.checkNew(p, in, sub); err != nil {
 		return err
 	}
-	same := sub.Same()
+	same, alive := sub.Same(), 0
 	for _, other := range in.subscriptions {
+		if other.Until > 0 {
+			continue
+		}
+		alive++
 		switch {
-		case other.Until > 0:
 		case sub.Name() != "" && other.Name() == sub.Name():
 			return problem.New(problem.Conflict, "The installed app has a subscription named %q already, with the id %s. Names are unique in an installed app: "+
 				"choose another, or delete that one first.", sub.Name(), other.ID).At("subscriptionName")
@@ -49,7 +53,7 @@ func (s *Shard) checkSubscription(p scope.Principal, in *installed, sub *subscri
 				other.DeliveryName(), other.ID)
 		}
 	}
-	return nil
+	return limits.Room(s.limits.Subscriptions, alive, "subscriptions in an installed app")
 }
 
 // checkNew reports what stands against a subscription whatever others there are: the scopes,

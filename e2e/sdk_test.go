@@ -201,3 +201,73 @@ func tampered(t *testing.T, app string, header http.Header, body []byte) {
 		t.Errorf("the body is not JSON: %s", body)
 	}
 }
+
+// TestEverySourceTypeOnTheOfficialSDK has an unmodified SmartApp subscribe by the SDK's helpers to
+// everything that there is, and set timers; then each thing happens.
+func TestEverySourceTypeOnTheOfficialSDK(t *testing.T) {
+	t.Parallel()
+	requireNode(t)
+	h := start(t, "--listen", "127.0.0.1:0")
+	app := h.run("node/sources.js")
+	var created struct{ App struct{ AppID string } }
+	h.sdk(&created, "apps", "create", map[string]any{
+		"appName": "everything", "displayName": "Everything", "description": "Listens to everything", "appType": "WEBHOOK_SMART_APP",
+		"classifications": []string{"AUTOMATION"}, "webhookSmartApp": map[string]any{"targetUrl": fmt.Sprintf("http://127.0.0.1:%v/", app.next("listening")["port"])},
+		"oauth": map[string]any{"clientName": "Everything", "scope": []string{"r:devices:*", "r:locations:*", "r:hubs:*", "r:scenes:*", "r:security:locations:*:armstate"}},
+	})
+	lamp, door, hub := h.device("Floor lamp"), h.device("Front door"), h.device("Hub")
+	var installed struct {
+		InstalledApp struct{ InstalledAppID string }
+	}
+	h.call("POST", "/installedapps", map[string]any{"appId": created.App.AppID, "locationId": h.LocationID, "config": map[string]any{"lamps": []any{
+		map[string]any{"valueType": "DEVICE", "deviceConfig": map[string]any{"deviceId": lamp, "componentId": "main"}},
+	}}}, &installed)
+
+	said := app.next("installed")
+	sources := []string{"DEVICE", "CAPABILITY", "MODE", "DEVICE_LIFECYCLE", "DEVICE_HEALTH", "SECURITY_ARM_STATE", "HUB_HEALTH", "SCENE_LIFECYCLE"}
+	for i, source := range sources {
+		want(t, "the source type of a subscription", at(t, said, "made", i, "sourceType"), source)
+		want(t, "the subscription in the list", at(t, said, "listed", i, "id"), at(t, said, "made", i, "id"))
+	}
+	want(t, "the expression of the daily schedule", at(t, said, "daily", "cron", "expression"), "35 16 * * ? *")
+	want(t, "the time zone of the daily schedule", at(t, said, "daily", "cron", "timezone"), "UTC") // the location's, which the SDK asks for
+	want(t, "the number of schedules", len(at(t, said, "schedules").([]any)), 2)
+
+	said = app.next("timerHandler")
+	want(t, "the timer", at(t, said, "event", "name"), "timerHandler")
+	want(t, "the timer's type", at(t, said, "event", "type"), "ONCE")
+
+	h.sdk(nil, "virtualDevices", "createEvents", lamp, []any{map[string]any{"component": "main", "capability": "switch", "attribute": "switch", "value": "on"}})
+	want(t, "the lamp", at(t, app.next("lampHandler"), "event", "subscriptionName"), "lampHandler_0")
+	h.sdk(nil, "virtualDevices", "createEvents", door, []any{map[string]any{"component": "main", "capability": "contactSensor", "attribute": "contact", "value": "open"}})
+	want(t, "the door", at(t, app.next("contactHandler"), "event", "value"), "open")
+
+	var modes []struct{ ID, Label string }
+	h.sdk(&modes, "modes", "list", h.LocationID)
+	h.sdk(nil, "modes", "setCurrent", modes[1].ID, h.LocationID)
+	want(t, "the mode", at(t, app.next("modeHandler"), "event", "modeId"), modes[1].ID)
+
+	h.sdk(nil, "devices", "update", lamp, map[string]any{"label": "Reading lamp"})
+	said = app.next("lifecycleHandler")
+	want(t, "the renamed device", at(t, said, "event", "deviceName"), "Reading lamp")
+	want(t, "the lifecycle", at(t, said, "event", "lifecycle"), "UPDATE")
+
+	h.call("PUT", "/hark/v1/devices/"+lamp+"/health", map[string]string{"state": "OFFLINE"}, nil)
+	want(t, "the health", at(t, app.next("healthHandler"), "event", "status"), "OFFLINE")
+	h.call("PUT", "/hark/v1/locations/"+h.LocationID+"/armstate", map[string]string{"armState": "ARMED_STAY"}, nil)
+	want(t, "the arm state", at(t, app.next("armHandler"), "event", "armState"), "ARMED_STAY")
+	h.call("PUT", "/hark/v1/devices/"+hub+"/health", map[string]string{"state": "ZIGBEE_OFFLINE"}, nil)
+	want(t, "the hub", at(t, app.next("hubHandler"), "event", "hubId"), hub)
+
+	var scene struct{ SceneID string }
+	h.call("POST", "/scenes", map[string]any{"locationId": h.LocationID, "sceneName": "Reading", "actions": []any{
+		map[string]any{"command": map[string]any{"devices": []string{lamp}, "commands": []any{map[string]any{"capability": "switch", "command": "off"}}}},
+	}}, &scene)
+	want(t, "the scene", at(t, app.next("sceneHandler"), "event", "lifecycle"), "CREATE")
+	var executed struct{ Status string }
+	h.sdk(&executed, "scenes", "execute", scene.SceneID)
+	want(t, "what the SDK makes of the execution", executed.Status, "success")
+	want(t, "the lamp that the scene brings back", at(t, app.next("healthHandler"), "event", "status"), "ONLINE")
+	h.sdk(nil, "installedApps", "delete", installed.InstalledApp.InstalledAppID)
+	app.next("uninstalled") // and the lamp's "off" is none of the subscription to "on"
+}

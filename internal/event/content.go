@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"hark/internal/capability"
 	"hark/internal/id"
 )
 
@@ -91,4 +92,20 @@ type Timer struct {
 	Expression string `json:"expression"`
 	// Due is when it was due; the event's time is when it fired.
 	Due time.Time `json:"due"`
+}
+
+// DeviceCommands tells an installed app what a device of its own is to do.
+type DeviceCommands struct {
+	Device     id.Device  `json:"device"`
+	Profile    id.Profile `json:"profile"`
+	ExternalID string     `json:"externalId"`
+	Commands   []Command  `json:"commands"`
+}
+
+// Command is one of them, as it goes out.
+type Command struct {
+	Component  string             `json:"componentId"`
+	Capability string             `json:"capability"`
+	Command    string             `json:"command"`
+	Arguments  []capability.Value `json:"arguments"`
 }

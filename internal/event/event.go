@@ -26,6 +26,7 @@ const (
 	SceneLifecycleEvent        Type = "SCENE_LIFECYCLE_EVENT"
 	InstalledAppLifecycleEvent Type = "INSTALLED_APP_LIFECYCLE_EVENT"
 	TimerEvent                 Type = "TIMER_EVENT"
+	DeviceCommandsEvent        Type = "DEVICE_COMMANDS_EVENT"
 )
 
 // Event is one thing that happened. An event is never changed once it is made. Of the members
@@ -39,7 +40,7 @@ type Event struct {
 	// Mode is the location's mode when it happened (after the change, for a MODE_EVENT),
 	// so that matching against the past needs nothing but the event.
 	Mode id.Mode `json:"mode"`
-	// InstalledApp is whose timer or lifecycle it is: that app gets it unasked.
+	// InstalledApp is whose timer, device or lifecycle it is. See [Event.Unasked].
 	InstalledApp id.InstalledApp `json:"installedApp,omitzero"`
 
 	Device    *Report          `json:"device,omitempty"`
@@ -50,6 +51,7 @@ type Event struct {
 	Scene     *SceneLifecycle  `json:"scene,omitempty"`
 	App       *AppLifecycle    `json:"app,omitempty"`
 	Timer     *Timer           `json:"timer,omitempty"`
+	Commands  *DeviceCommands  `json:"commands,omitempty"`
 }
 
 // Report is what a device said about one attribute.
@@ -85,6 +87,9 @@ func (e *Event) About() id.Device {
 	return id.Device{}
 }
 
+// Unasked reports whether the event goes to its installed app without a subscription.
+func (e *Event) Unasked() bool { return e.Timer != nil || e.Commands != nil }
+
 // Needs returns the scopes of which one must be held by whom the event is shown to. Who it is
 // about ([Event.InstalledApp]) needs none: see [Event.ShownTo].
 func (e *Event) Needs() []scope.Scope {
@@ -100,7 +105,7 @@ func (e *Event) Needs() []scope.Scope {
 		return []scope.Scope{scope.Scope("r:hubs:" + e.Hub.Hub.String())}
 	case e.Scene != nil:
 		return []scope.Scope{scope.Scope("r:scenes:" + e.Scene.Scene.String())}
-	case e.Timer != nil || e.App != nil:
+	case e.Timer != nil || e.App != nil || e.Commands != nil:
 		return []scope.Scope{scope.Scope("r:installedapps:" + e.InstalledApp.String())}
 	}
 	return []scope.Scope{scope.Location("r", e.Location)}
@@ -135,7 +140,7 @@ func Decode(data []byte) (*Event, error) {
 	}
 	for of, there := range map[Type]bool{
 		DeviceEvent: e.Device != nil, DeviceLifecycleEvent: e.Lifecycle != nil, DeviceHealthEvent: e.Health != nil, SecurityArmStateEvent: e.Arm != nil,
-		HubHealthEvent: e.Hub != nil, SceneLifecycleEvent: e.Scene != nil, InstalledAppLifecycleEvent: e.App != nil, TimerEvent: e.Timer != nil,
+		HubHealthEvent: e.Hub != nil, SceneLifecycleEvent: e.Scene != nil, InstalledAppLifecycleEvent: e.App != nil, TimerEvent: e.Timer != nil, DeviceCommandsEvent: e.Commands != nil,
 	} {
 		if (e.Type == of) != there {
 			return nil, fmt.Errorf("decode event %s: its type %q and its content differ", e.ID, e.Type)

@@ -71,6 +71,14 @@ type timerContent struct {
 	Expression string   `json:"expression"`
 }
 
+type commandsContent struct {
+	EventID    id.Event   `json:"eventId"`
+	DeviceID   id.Device  `json:"deviceId"`
+	ProfileID  id.Profile `json:"profileId"`
+	ExternalID string     `json:"externalId"`
+	Commands   []Command  `json:"commands"`
+}
+
 type lifecycleContent struct {
 	common
 	Lifecycle string    `json:"lifecycle"`
@@ -116,6 +124,7 @@ var members = map[Type]string{
 	DeviceEvent: "deviceEvent", ModeEvent: "modeEvent", DeviceLifecycleEvent: "deviceLifecycleEvent", DeviceHealthEvent: "deviceHealthEvent",
 	SecurityArmStateEvent: "securityArmStateEvent", HubHealthEvent: "hubHealthEvent", SceneLifecycleEvent: "sceneLifecycleEvent",
 	InstalledAppLifecycleEvent: "installedAppLifecycleEvent", TimerEvent: "timerEvent",
+	DeviceCommandsEvent: "deviceCommandsEvent",
 }
 
 // wire is an event as it goes out.
@@ -186,6 +195,8 @@ func (e *Event) content(subscriptionName string, owner bool) any {
 		return detailed{sceneContent{c, e.Scene.Kind, e.Scene.Scene}, e.Scene.Kind, nil}
 	case e.App != nil:
 		return detailed{appContent{c, e.InstalledApp, e.App.App, e.App.Kind}, e.App.Kind, nil}
+	case e.Commands != nil:
+		return commandsContent{e.ID, e.Commands.Device, e.Commands.Profile, e.Commands.ExternalID, e.Commands.Commands}
 	case e.Timer != nil:
 		return timerContent{e.ID, e.Timer.Name, e.Timer.Kind, e.Timer.Due.UTC().Format(time.RFC3339), e.Timer.Expression}
 	}

@@ -48,6 +48,9 @@ const all = "ALL"
 // Matches reports whether one of the filters lets the event through; no filter at all lets
 // everything through.
 func (r *Registration) Matches(e *event.Event) bool {
+	if e.Commands != nil {
+		return false // they are for the device's app alone
+	}
 	if e.Lifecycle != nil && (e.Lifecycle.Kind == event.MoveFrom || e.Lifecycle.Kind == event.MoveTo) {
 		return false // the official integrations fail at a device that moves between locations (reference 2.6)
 	}

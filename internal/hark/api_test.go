@@ -170,6 +170,18 @@ func TestADeviceOfAnApp(t *testing.T) {
 	own.refused(http.StatusForbidden, "POST", "/devices/"+h.device("Floor lamp")+"/events", object{"deviceEvents": []object{{"capability": "switch", "attribute": "switch", "value": "on"}}})
 	other := h.install("other", "r:locations:*")
 	h.as(other.access).refused(http.StatusForbidden, "GET", path, nil)
+
+	// Its commands are the app's to execute; nobody has to subscribe to them.
+	results := h.ok("POST", path+"/commands", object{"commands": []object{{"capability": "switch", "command": "off"}, {"component": "main", "capability": "switch", "command": "on", "arguments": []any{}}}})
+	equal(t, "the result", get(results, "results", 1, "status"), "ACCEPTED")
+	e := a.event()
+	equal(t, "the type", get(e, "eventType"), "DEVICE_COMMANDS_EVENT")
+	content := e["deviceCommandsEvent"].(object)
+	equal(t, "the device", get(content, "deviceId")+get(content, "profileId")+get(content, "externalId"), get(d, "deviceId")+profile+"x1")
+	equal(t, "the commands", get(content, "commands"), `[{"arguments":[],"capability":"switch","command":"off","componentId":"main"},{"arguments":[],"capability":"switch","command":"on","componentId":"main"}]`)
+	h.refused(http.StatusUnprocessableEntity, "POST", path+"/commands", object{"commands": []object{{"capability": "switch", "command": "dim"}}})
+	h.ok("DELETE", "/installedapps/"+a.installed, nil)
+	contains(t, "nobody executes it", get(h.refused(http.StatusConflict, "POST", path+"/commands", object{"commands": []object{{"capability": "switch", "command": "on"}}}), "message"), "installed no more")
 }
 
 func TestRefusalsExplainThemselves(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -133,11 +134,11 @@ func TestPlatformRates(t *testing.T) {
 	h.ok("GET", "/devices/"+light+"/status", nil)
 
 	// Executions are delayed, not lost, and say so.
-	var lines string
+	var lines strings.Builder
 	for i := range 30 {
-		lines += fmt.Sprintf(`{"deviceId":%q,"capability":"switch","attribute":"switch","value":%q}`+"\n", lamp, []string{"on", "off"}[i%2])
+		lines.WriteString(fmt.Sprintf(`{"deviceId":%q,"capability":"switch","attribute":"switch","value":%q}`+"\n", lamp, []string{"on", "off"}[i%2]))
 	}
-	h.ok("POST", "/hark/v1/events", lines)
+	h.ok("POST", "/hark/v1/events", lines.String())
 	a.values(20)
 	eventually(t, "the app waits", func() bool { return get(a.delivery(), "state") == "waiting" })
 	contains(t, "why it waits", get(a.delivery(), "lastFailure"), "delayed", "--platform-limits")

@@ -42,7 +42,7 @@ type modelHome struct {
 	random       *rand.Rand
 	lamp, light  string
 	modes        []string
-	mode, arm    string
+	mode         string
 	lampReadable bool
 	state        map[string]string
 	wishes       map[string]wish

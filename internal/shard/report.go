@@ -285,19 +285,24 @@ type Result struct {
 }
 
 // Execute checks all commands, then carries them out on a virtual device: what they change
-// is reported as the device's events. One bad command refuses all.
+// is reported as the device's events. To a device of an installed app they are handed on. One
+// bad command refuses all.
 func (s *Shard) Execute(ctx context.Context, p scope.Principal, device id.Device, commands []Command) ([]Result, error) {
 	h, err := s.Device(p, device, "x")
 	if err != nil {
 		return nil, err
 	}
-	if h.Type != home.Virtual {
-		return nil, problem.New(problem.Unsupported, "%s is a device of type %s; this version of hark executes commands on VIRTUAL devices only.", h.Label, h.Type).
-			Coded("UnsupportedOperationError")
-	}
 	definitions, err := s.checkCommands(h, "", commands)
 	if err != nil {
 		return nil, err
+	}
+	switch h.Type {
+	case home.Virtual:
+	case home.EndpointApp:
+		return s.handOn(ctx, h, commands)
+	default:
+		return nil, problem.New(problem.Unsupported, "%s is a device of type %s; this version of hark executes commands on VIRTUAL devices and those of apps only.", h.Label, h.Type).
+			Coded("UnsupportedOperationError")
 	}
 	results := make([]Result, len(commands))
 	own := scope.Principal{Name: h.Label, Scopes: scope.Set{scope.Device("w", device)}} // the device speaks for itself
@@ -317,6 +322,28 @@ func (s *Shard) Execute(ctx context.Context, p scope.Principal, device id.Device
 		}
 	}
 	return results, nil
+}
+
+// handOn tells the installed app whose device it is what the device is to do (reference 3.4).
+func (s *Shard) handOn(ctx context.Context, h *home.Device, commands []Command) ([]Result, error) {
+	results := make([]Result, len(commands))
+	return results, s.happen(ctx, func() ([]*event.Event, error) {
+		l := s.locations[h.Location]
+		if s.installed[h.Owner] == nil || l == nil {
+			return nil, problem.New(problem.Conflict, "The app that the device %s belongs to (%s) is installed no more, so nobody can execute its commands.", h.Label, h.Owner)
+		}
+		e := event.New(event.DeviceCommandsEvent, h.Location, l.Mode)
+		e.InstalledApp = h.Owner
+		e.Commands = &event.DeviceCommands{Device: h.ID, Profile: h.Profile, ExternalID: h.ExternalID}
+		for i, c := range commands {
+			results[i] = Result{ID: id.New[id.Event]().String(), Status: "ACCEPTED"}
+			if c.Arguments == nil {
+				c.Arguments = []capability.Value{}
+			}
+			e.Commands.Commands = append(e.Commands.Commands, event.Command(c))
+		}
+		return []*event.Event{e}, nil
+	})
 }
 
 // checkCommands reports what is wrong with commands to the device, where being how the request

@@ -266,7 +266,7 @@ func (s *Shard) replay(e *event.Event) {
 // withOwn adds to what an event matched what its installed app has without asking. The caller
 // holds mu.
 func (s *Shard) withOwn(e *event.Event, matched []*subscription.Subscription) []*subscription.Subscription {
-	if in := s.installed[e.InstalledApp]; in != nil && e.Timer != nil {
+	if in := s.installed[e.InstalledApp]; in != nil && e.Unasked() {
 		matched = append(matched, subscription.Own(in.id, in.app.Location))
 	}
 	return matched

@@ -157,10 +157,11 @@ func (s *Subscription) EndedAt(position uint64) *Subscription {
 // ownFilter is what every installed app wants without asking.
 var ownFilter = &Filter{Source: own}
 
-// Own returns what every installed app has without asking: its timers.
+// Own returns what every installed app has without asking: its timers, and commands to its
+// devices.
 func Own(app *id.InstalledApp, at id.Location) *Subscription {
 	s := &Subscription{Filter: ownFilter, App: app, Location: at}
-	s.setName("timers")
+	s.setName("unasked")
 	return s
 }
 
@@ -210,7 +211,7 @@ func (s *Subscription) Matches(e *event.Event) Mismatch {
 		}
 		return f.matches(e)
 	case own:
-		if e.Timer == nil || e.InstalledApp != *s.App {
+		if !e.Unasked() || e.InstalledApp != *s.App {
 			return OtherSource
 		}
 		return Matches

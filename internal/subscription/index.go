@@ -14,10 +14,13 @@ import (
 // rest. It is not safe for concurrent use; its owner holds a lock. The zero Index is empty.
 //
 // It is a linear hash table: each subscription is a link of its bucket's chain, and one bucket
-// is split for every two that are added, so that no call ever pays for the whole table.
-// Removing one costs as much as there are others with the same key.
+// is split for every two that are added, so that no call ever pays for the whole table. A mark
+// of eight bits for each bucket says what cannot be in it: most of what is looked for and not
+// there is not there for the price of one byte. Removing a subscription costs as much as there
+// are others with the same key.
 type Index struct {
 	segments []*segment // buckets, in pieces that never move
+	marks    []*marks
 	buckets  int
 	count    int
 	seed     maphash.Seed
@@ -25,10 +28,20 @@ type Index struct {
 	touched  uint64
 }
 
-// segment is a piece of the table of buckets.
-type segment [1 << segmentBits]*Subscription
+// The pieces of the table of buckets, and of their marks, which lie close together so that they
+// stay in the processor's cache.
+type (
+	segment [1 << segmentBits]*Subscription
+	marks   [1 << markBits]uint8
+)
 
-const segmentBits = 9
+const (
+	segmentBits = 9
+	markBits    = 12
+)
+
+// mark is the bit of a key in its bucket's mark.
+func mark(key uint64) uint8 { return 1 << (key >> 61) }
 
 // shared is a filter with the number of subscriptions in the index that have it.
 type shared struct {
@@ -56,9 +69,12 @@ func (x *Index) Add(s *Subscription) {
 	if x.buckets < 2*x.count {
 		x.grow()
 	}
-	head := x.bucket(x.key(s))
+	key := x.key(s)
+	i := x.bucket(key)
+	head := x.at(i)
 	s.next = *head
 	*head = s
+	*x.mark(i) |= mark(key)
 }
 
 // Remove removes a subscription; one that is not in the index is no fault.
@@ -66,11 +82,13 @@ func (x *Index) Remove(s *Subscription) {
 	if x.count == 0 {
 		return
 	}
-	for link := x.bucket(x.key(s)); *link != &nobody; link = &(*link).next {
+	i := x.bucket(x.key(s))
+	for link := x.at(i); *link != &nobody; link = &(*link).next {
 		if *link != s {
 			continue
 		}
 		*link, s.next = s.next, nil
+		x.remark(i)
 		x.count--
 		f := x.filters[*s.Filter]
 		if f.users--; f.users == 0 {
@@ -98,26 +116,41 @@ func (x *Index) locationKey(l id.Location, what string) uint64 {
 	return maphash.Bytes(x.seed, l[:]) + 31*maphash.String(x.seed, what)
 }
 
-// bucket returns the head of the chain in which the key is.
-func (x *Index) bucket(key uint64) **Subscription {
+// bucket returns the number of the bucket in which the key is.
+func (x *Index) bucket(key uint64) int {
 	half := 1 << (bits.Len(uint(x.buckets)) - 1) // the largest power of two that is not above the number of buckets
 	i := int(key & uint64(2*half-1))
 	if i >= x.buckets {
 		i -= half
 	}
-	return x.at(i)
+	return i
 }
 
+// at returns the head of a bucket's chain.
 func (x *Index) at(i int) **Subscription {
 	return &x.segments[i>>segmentBits][i&(1<<segmentBits-1)]
 }
 
+func (x *Index) mark(i int) *uint8 { return &x.marks[i>>markBits][i&(1<<markBits-1)] }
+
+// remark works out a bucket's mark anew.
+func (x *Index) remark(i int) {
+	var m uint8
+	for s := *x.at(i); s != &nobody; s = s.next {
+		m |= mark(x.key(s))
+	}
+	*x.mark(i) = m
+}
+
 // grow adds a bucket and moves into it what belongs there, which is all in one other.
 func (x *Index) grow() {
-	if x.buckets>>segmentBits == len(x.segments) {
+	to := x.buckets
+	if to>>segmentBits == len(x.segments) {
 		x.segments = append(x.segments, new(segment))
 	}
-	to := x.buckets
+	if to>>markBits == len(x.marks) {
+		x.marks = append(x.marks, new(marks))
+	}
 	x.buckets++
 	*x.at(to) = &nobody
 	if to == 0 {
@@ -136,6 +169,8 @@ func (x *Index) grow() {
 		ends[side] = &s.next
 	}
 	*ends[0], *ends[1] = &nobody, &nobody
+	x.remark(from)
+	x.remark(to)
 }
 
 // Match appends to dst the subscriptions that the event matches, in the order in which they
@@ -145,7 +180,7 @@ func (x *Index) Match(dst []*Subscription, e *event.Event) []*Subscription {
 		return dst
 	}
 	w := x.whereabouts(e)
-	return w.matching(dst, *w.heads[0], *w.heads[1], e)
+	return w.matching(dst, x.head(w.keys[0]), x.head(w.keys[1]), e)
 }
 
 // MatchAll calls fn with each event and the subscriptions that it matches, in order. The list
@@ -166,7 +201,7 @@ func (x *Index) MatchAll(events []*event.Event, fn func(*event.Event, []*Subscri
 			w[i] = x.whereabouts(e)
 		}
 		for i := range some {
-			heads[i] = [2]*Subscription{*w[i].heads[0], *w[i].heads[1]}
+			heads[i] = [2]*Subscription{x.head(w[i].keys[0]), x.head(w[i].keys[1])}
 		}
 		for i := range some { // read what matching will look at, so that it is there by then
 			x.touched += heads[i][0].touch() + heads[i][1].touch()
@@ -186,28 +221,40 @@ const sideBySide = 128
 
 // whereabouts is where subscriptions to an event are.
 type whereabouts struct {
-	heads  [2]**Subscription // the chains
-	device id.Device         // those of the first chain are for it; those of the second for none
+	keys   [2]uint64 // of the chains
+	device id.Device // those of the first chain are for it; those of the second for none
 }
 
 // nobody stands for an empty chain and for the end of one, so that following them needs no
 // question.
 var nobody = func() (s Subscription) { s.next = &nobodyElse; return s }()
 var nobodyElse Subscription
-var nothing = &nobody
 
 // touch reads both cache lines of what matching looks at.
 func (s *Subscription) touch() uint64 { return uint64(s.Device[0]) + s.From }
 
 func (x *Index) whereabouts(e *event.Event) whereabouts {
 	if e.Device == nil {
-		return whereabouts{heads: [2]**Subscription{x.bucket(x.locationKey(e.Location, string(e.Type))), &nothing}}
+		key := x.locationKey(e.Location, string(e.Type))
+		return whereabouts{keys: [2]uint64{key, key}}
 	}
-	return whereabouts{[2]**Subscription{x.bucket(x.deviceKey(e.Device.Device)), x.bucket(x.locationKey(e.Location, e.Device.Capability))}, e.Device.Device}
+	return whereabouts{[2]uint64{x.deviceKey(e.Device.Device), x.locationKey(e.Location, e.Device.Capability)}, e.Device.Device}
+}
+
+// head returns the first of a key's chain, nobody when there cannot be one with the key.
+func (x *Index) head(key uint64) *Subscription {
+	i := x.bucket(key)
+	if *x.mark(i)&mark(key) == 0 {
+		return &nobody
+	}
+	return *x.at(i)
 }
 
 func (w *whereabouts) matching(dst []*Subscription, first, second *Subscription, e *event.Event) []*Subscription {
 	dst = matching(dst, first, w.device, e)
+	if w.keys[1] == w.keys[0] { // there is but one chain
+		return dst
+	}
 	return matching(dst, second, id.Device{}, e)
 }
 

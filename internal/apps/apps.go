@@ -72,6 +72,27 @@ type OAuth struct {
 	RedirectURIs []string  `json:"redirectUris"`
 	ClientID     string    `json:"clientId,omitempty"`
 	SecretHash   string    `json:"secretHash,omitempty"`
+	// Public says that the client cannot keep a secret: it proves itself by PKCE instead.
+	Public bool `json:"public,omitempty"`
+}
+
+// UserLevel is the principal type of a client that acts for a person, not for an installed app.
+const UserLevel = "USER_LEVEL"
+
+// CLI is the official command line, a client that every server knows (client requirements,
+// "OAuth").
+var CLI = &App{
+	ID: clientID[id.App]("d18cf96e-c626-4433-bf51-ddbb10c5d1ed"), Name: "smartthings-cli", DisplayName: "SmartThings CLI", Type: APIOnly, PrincipalType: UserLevel,
+	OAuth: OAuth{ClientName: "SmartThings CLI", ClientID: "d18cf96e-c626-4433-bf51-ddbb10c5d1ed", Public: true, Scope: scope.Set{"controller:stCli"},
+		RedirectURIs: []string{"http://localhost:61973/finish", "http://localhost:61974/finish", "http://localhost:61975/finish"}},
+}
+
+func clientID[I ~[16]byte](text string) I {
+	v, err := id.Parse[I](text)
+	if err != nil {
+		panic(err) // a constant
+	}
+	return v
 }
 
 // SmartApp reports whether the app speaks in lifecycles, and not as an API-access app.

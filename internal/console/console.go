@@ -7,7 +7,6 @@ import (
 	"cmp"
 	_ "embed"
 	"errors"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"hark/internal/home"
 	"hark/internal/id"
 	"hark/internal/lifecycle"
+	"hark/internal/pages"
 	"hark/internal/problem"
 	"hark/internal/scope"
 	"hark/internal/shard"
@@ -35,9 +35,9 @@ type Console struct {
 }
 
 //go:embed page.html
-var pageHTML string
+var content string
 
-var page = template.Must(template.New("page").Parse(pageHTML))
+var page = pages.Parse(content)
 
 // New returns the handler of "/" and "/console/". Forms from other sites are refused.
 func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycle.Manager) http.Handler {
@@ -52,49 +52,34 @@ func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycl
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
-// cookie holds the visitor's access token, out of reach of scripts and of other sites.
-const cookie = "hark_token"
-
-func (c *Console) remember(w http.ResponseWriter, r *http.Request, token string) {
-	http.SetCookie(w, &http.Cookie{Name: cookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil})
-}
-
-func (c *Console) visitor(r *http.Request) (scope.Principal, error) {
-	token, err := r.Cookie(cookie)
-	if err != nil {
-		return scope.Principal{}, err
-	}
-	return c.shard.Principal(token.Value)
-}
-
 // signIn takes the token from a form. In the address it would stay in histories and logs;
 // hark dev alone prints such an address, for its own machine.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimSpace(r.PostFormValue("token"))
 	if _, err := c.shard.Principal(token); err != nil {
-		c.render(w, http.StatusUnauthorized, view{Message: err.Error()})
+		c.render(w, http.StatusUnauthorized, view{Frame: pages.Frame{Message: err.Error()}, Next: pages.Next(r)})
 		return
 	}
-	c.remember(w, r, token)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	pages.Remember(w, r, token)
+	http.Redirect(w, r, pages.Next(r), http.StatusSeeOther)
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
-	http.SetCookie(w, &http.Cookie{Name: cookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	pages.Forget(w, r)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 // act adapts a form's action: it shows the page again, with the refusal if there is one.
 func (c *Console) act(do func(scope.Principal, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		p, err := c.visitor(r)
+		p, err := pages.Visitor(c.shard, r)
 		if err != nil {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
 			return
 		}
 		if err := do(p, r); err != nil {
 			v := c.view(p)
-			v.Message = err.Error()
+			v.Message, v.Refresh = err.Error(), 0
 			c.render(w, http.StatusUnprocessableEntity, v)
 			return
 		}
@@ -134,37 +119,29 @@ func (c *Console) confirm(p scope.Principal, r *http.Request) error {
 
 func (c *Console) show(w http.ResponseWriter, r *http.Request) {
 	if token := r.URL.Query().Get("token"); token != "" {
-		c.remember(w, r, token)
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		pages.Remember(w, r, token)
+		http.Redirect(w, r, pages.Next(r), http.StatusSeeOther)
 		return
 	}
-	p, err := c.visitor(r)
+	p, err := pages.Visitor(c.shard, r)
 	switch {
 	case errors.Is(err, http.ErrNoCookie):
-		c.render(w, http.StatusOK, view{})
+		c.render(w, http.StatusOK, view{Next: pages.Next(r)})
 	case err != nil:
-		c.render(w, http.StatusUnauthorized, view{Message: err.Error()})
+		c.render(w, http.StatusUnauthorized, view{Frame: pages.Frame{Message: err.Error()}, Next: pages.Next(r)})
 	default:
 		c.render(w, http.StatusOK, c.view(p))
 	}
 }
 
 func (c *Console) render(w http.ResponseWriter, status int, v view) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	if err := page.Execute(w, v); err != nil {
-		c.log.Error("the page cannot be rendered", "err", err)
-	}
+	pages.Render(w, c.log, status, page, v)
 }
 
 // view is what the page shows.
 type view struct {
-	Visitor  string
-	Message  string
+	pages.Frame
+	Next     string // where a visitor who signs in goes on to
 	Homes    []homeView
 	Apps     []appView
 	Counters delivery.Counters
@@ -196,16 +173,21 @@ type appView struct {
 
 type installedView struct {
 	*apps.Installed
-	Subscriptions []*subscription.Subscription
+	Subscriptions []subscriptionView
 	Delivery      delivery.Status
 	Gaps          []delivery.Gap
+}
+
+type subscriptionView struct {
+	*subscription.Subscription
+	Asks string // what is asked of a device's events
 }
 
 // maxChoices is how many values of an attribute get a button.
 const maxChoices = 4
 
 func (c *Console) view(p scope.Principal) view {
-	v := view{Visitor: p.Name, Counters: c.shard.Delivery().Counters()}
+	v := view{Frame: pages.Frame{Visitor: p.Name, Refresh: 5}, Counters: c.shard.Delivery().Counters()}
 	for _, l := range c.shard.Locations(p) {
 		h := homeView{Location: l}
 		h.Mode, _ = c.shard.Mode(p, l.ID) // it may be read, since the location may
@@ -230,7 +212,15 @@ func (c *Console) view(p scope.Principal) view {
 			c.log.Error("installed apps cannot be listed", "err", err)
 		}
 		for _, in := range installed {
-			subscriptions, _ := c.shard.Subscriptions(p, in.ID) // none if it was just deleted
+			var subscriptions []subscriptionView
+			list, _ := c.shard.Subscriptions(p, in.ID) // none if it was just deleted
+			for _, sub := range list {
+				v := subscriptionView{Subscription: sub}
+				if sub.Source == subscription.Device || sub.Source == subscription.Capability {
+					v.Asks = sub.Capability + "." + sub.Attribute
+				}
+				subscriptions = append(subscriptions, v)
+			}
 			app.Installed = append(app.Installed, installedView{in, subscriptions, c.shard.Delivery().Status(in.ID, in.Location), c.shard.Delivery().Gaps(in.ID)})
 		}
 		v.Apps = append(v.Apps, app)

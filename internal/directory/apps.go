@@ -140,16 +140,32 @@ func newClient(o *apps.OAuth) (secret string) {
 	return secret
 }
 
-// Client returns the app whose OAuth client it is, if the secret is right.
-func (d *Directory) Client(clientID, secret string) (*apps.App, bool) {
+// FindClient returns the app whose OAuth client it is, and whether there is one.
+func (d *Directory) FindClient(clientID string) (*apps.App, bool) {
+	if clientID == apps.CLI.OAuth.ClientID {
+		return apps.CLI, true
+	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, a := range d.apps {
-		if a.OAuth.ClientID == clientID {
-			return a, subtle.ConstantTimeCompare([]byte(a.OAuth.SecretHash), []byte(hash(secret))) == 1
+		if a.OAuth.ClientID == clientID && clientID != "" {
+			return a, true
 		}
 	}
 	return nil, false
+}
+
+// Client returns the app whose OAuth client it is, if the secret is right. A public client has
+// none, and proves itself otherwise.
+func (d *Directory) Client(clientID, secret string) (*apps.App, bool) {
+	a, ok := d.FindClient(clientID)
+	if !ok {
+		return nil, false
+	}
+	if a.OAuth.Public {
+		return a, secret == ""
+	}
+	return a, subtle.ConstantTimeCompare([]byte(a.OAuth.SecretHash), []byte(hash(secret))) == 1
 }
 
 // UpdateApp replaces the app by what change makes of a copy of it.

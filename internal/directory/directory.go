@@ -40,6 +40,7 @@ type Directory struct {
 	profiles map[id.Profile]*home.Profile
 	tokens   map[string]*Token // by hash
 	events   eventTokens
+	grants   grants
 
 	key      *signature.Key
 	keyReady chan struct{}

@@ -38,10 +38,13 @@ type Token struct {
 	Kind         string          `json:"kind"`
 	Name         string          `json:"name,omitempty"`
 	InstalledApp id.InstalledApp `json:"installedAppId,omitzero"`
-	Pair         id.Token        `json:"pair,omitzero"`    // shared by an access and its refresh token
-	Scopes       scope.Set       `json:"scopes,omitempty"` // of a personal token
-	Created      time.Time       `json:"created"`
-	Expires      time.Time       `json:"expires,omitzero"` // zero never
+	// Family is shared by all tokens that follow from one grant, however often they are refreshed.
+	Family id.Token `json:"family,omitzero"`
+	// Spent says that a refresh token was redeemed. It is kept so that who brings it again is noticed.
+	Spent   bool      `json:"spent,omitempty"`
+	Scopes  scope.Set `json:"scopes,omitempty"` // of a personal token
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"` // zero never
 }
 
 func (t *Token) expired(now time.Time) bool { return !t.Expires.IsZero() && now.After(t.Expires) }
@@ -109,27 +112,30 @@ func (d *Directory) Revoke(ctx context.Context, p scope.Principal, token id.Toke
 type Pair struct {
 	Access, Refresh string
 	Expires         time.Time // of Access
+	Family          id.Token
 }
 
-// IssuePair makes an access and a refresh token for the installed app.
+// IssuePair makes an access and a refresh token for the installed app, the first of their family.
 func (d *Directory) IssuePair(ctx context.Context, app id.InstalledApp) (Pair, error) {
-	pair, tokens := newPair(app)
+	pair, tokens := newPair(Token{InstalledApp: app, Family: id.New[id.Token]()})
 	return pair, d.putTokens(ctx, tokens)
 }
 
-func newPair(app id.InstalledApp) (Pair, map[string]*Token) {
+// newPair makes a pair for whom the token says.
+func newPair(of Token) (Pair, map[string]*Token) {
 	now := time.Now().UTC()
-	pair, together := Pair{Access: id.New[id.Token]().String(), Refresh: id.New[id.Token]().String(), Expires: now.Add(AccessLife)}, id.New[id.Token]()
-	return pair, map[string]*Token{
-		hash(pair.Access):  {ID: id.New[id.Token](), Kind: Access, InstalledApp: app, Pair: together, Created: now, Expires: pair.Expires},
-		hash(pair.Refresh): {ID: id.New[id.Token](), Kind: Refresh, InstalledApp: app, Pair: together, Created: now, Expires: now.Add(RefreshLife)},
-	}
+	pair := Pair{Access: id.New[id.Token]().String(), Refresh: id.New[id.Token]().String(), Expires: now.Add(AccessLife), Family: of.Family}
+	of.Spent = false
+	access, refresh := of, of
+	access.ID, access.Kind, access.Created, access.Expires = id.New[id.Token](), Access, now, pair.Expires
+	refresh.ID, refresh.Kind, refresh.Created, refresh.Expires = id.New[id.Token](), Refresh, now, now.Add(RefreshLife)
+	return pair, map[string]*Token{hash(pair.Access): &access, hash(pair.Refresh): &refresh}
 }
 
 // Redeem replaces the pair of a refresh token, which works once, by a new one. May reports
-// whether the caller may act for the installed app. The error is for the caller to read.
-func (d *Directory) Redeem(ctx context.Context, refresh string, may func(id.InstalledApp) bool) (id.InstalledApp, Pair, error) {
-	var none id.InstalledApp
+// whether the caller may act for the token. One that was redeemed before is in wrong hands, or
+// was: then all tokens of its family are revoked. The error is for the caller to read.
+func (d *Directory) Redeem(ctx context.Context, refresh string, may func(*Token) bool) (*Token, Pair, error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	d.mu.RLock()
@@ -137,13 +143,24 @@ func (d *Directory) Redeem(ctx context.Context, refresh string, may func(id.Inst
 	d.mu.RUnlock()
 	switch {
 	case !ok || old.Kind != Refresh:
-		return none, Pair{}, problem.New(problem.Invalid, "The refresh token is not known here. Each works once: use the one that came with the last answer.")
+		return nil, Pair{}, problem.New(problem.Invalid, "The refresh token is not known here. Each works once: use the one that came with the last answer.")
 	case old.expired(time.Now()):
-		return none, Pair{}, problem.New(problem.Invalid, "The refresh token expired at %s. The user has to authorise or install the app again.", old.Expires.UTC().Format(time.RFC3339))
-	case !may(old.InstalledApp):
-		return none, Pair{}, problem.New(problem.Invalid, "The refresh token belongs to another app's client.")
+		return nil, Pair{}, problem.New(problem.Invalid, "The refresh token expired at %s. The user has to authorise or install the app again.", old.Expires.UTC().Format(time.RFC3339))
+	case !may(old):
+		return nil, Pair{}, problem.New(problem.Invalid, "The refresh token belongs to another app's client.")
+	case old.Spent:
+		n, err := d.RevokeFamily(ctx, old.Family)
+		d.log.Warn("a refresh token was used twice, so all tokens that follow from its grant are revoked", "installedApp", old.InstalledApp, "name", old.Name, "revoked", n)
+		if err != nil {
+			return nil, Pair{}, err
+		}
+		return nil, Pair{}, problem.New(problem.Invalid, "The refresh token was used before. Each works once, so somebody else may have it: all tokens of this authorisation are revoked, "+
+			"and the user has to authorise or install the app again.")
 	}
-	pair, tokens := newPair(old.InstalledApp)
+	spent := *old
+	spent.Spent = true
+	pair, tokens := newPair(spent)
+	tokens[hash(refresh)] = &spent
 	var writes []records.Write
 	for h, t := range tokens {
 		writes = append(writes, records.Write{Kind: kindToken, ID: h, Value: t})
@@ -151,14 +168,14 @@ func (d *Directory) Redeem(ctx context.Context, refresh string, may func(id.Inst
 	d.mu.RLock()
 	var dead []string
 	for h, t := range d.tokens {
-		if t.Pair == old.Pair && t.InstalledApp == old.InstalledApp {
+		if t.Family == old.Family && t.Kind == Access {
 			dead = append(dead, h)
 			writes = append(writes, records.Write{Kind: kindToken, ID: h})
 		}
 	}
 	d.mu.RUnlock()
 	if err := d.records.Write(ctx, writes...); err != nil {
-		return none, Pair{}, unavailable(err)
+		return nil, Pair{}, unavailable(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -166,7 +183,20 @@ func (d *Directory) Redeem(ctx context.Context, refresh string, may func(id.Inst
 		delete(d.tokens, h)
 	}
 	maps.Copy(d.tokens, tokens)
-	return old.InstalledApp, pair, nil
+	return old, pair, nil
+}
+
+// RevokeFamily forgets all tokens that follow from one grant, and returns how many.
+func (d *Directory) RevokeFamily(ctx context.Context, family id.Token) (int, error) {
+	return d.forget(ctx, func(t *Token) bool { return !family.IsZero() && t.Family == family })
+}
+
+// Lookup returns what is kept of a token that is good now, of whatever kind.
+func (d *Directory) Lookup(token string, now time.Time) (*Token, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	t, ok := d.tokens[hash(token)]
+	return t, ok && !t.expired(now) && !t.Spent
 }
 
 // ForgetTokensOf forgets all tokens of an installed app.

@@ -3,6 +3,7 @@
 package envelope
 
 import (
+	"cmp"
 	"encoding/json"
 
 	"hark/internal/apps"
@@ -21,6 +22,10 @@ const (
 	Update       Lifecycle = "UPDATE"
 	Uninstall    Lifecycle = "UNINSTALL"
 	Event        Lifecycle = "EVENT"
+
+	Configuration Lifecycle = "CONFIGURATION"
+	OAuthCallback Lifecycle = "OAUTH_CALLBACK"
+	Execute       Lifecycle = "EXECUTE"
 )
 
 // Call is a call's content; exactly one of the data members is there.
@@ -37,6 +42,13 @@ type Call struct {
 	UpdateData       *UpdateData       `json:"updateData,omitempty"`
 	UninstallData    *UninstallData    `json:"uninstallData,omitempty"`
 	EventData        *EventData        `json:"eventData,omitempty"`
+	// Client says how the person's device shows pages; of calls on behalf of one.
+	Client            *Client            `json:"client,omitempty"`
+	ConfigurationData *ConfigurationData `json:"configurationData,omitempty"`
+	ExecuteData       *ExecuteData       `json:"executeData,omitempty"`
+	// The same data under the two names that receivers know (reference 4.8).
+	OAuthCallbackData *OAuthCallbackData `json:"oauthCallbackData,omitempty"`
+	OtherCallbackData *OAuthCallbackData `json:"oAuthCallbackData,omitempty"`
 	// Settings are the app's settings; every SmartApp call carries them.
 	Settings *map[string]string `json:"settings,omitempty"`
 }
@@ -82,6 +94,37 @@ type UninstallData struct {
 	InstalledApp InstalledApp `json:"installedApp"`
 }
 
+// Client is the program that shows an app's pages.
+type Client struct {
+	OS                 string   `json:"os"`
+	Version            string   `json:"version"`
+	Language           string   `json:"language"`
+	DisplayMode        string   `json:"displayMode"`
+	SupportedTemplates []string `json:"supportedTemplates"`
+}
+
+// ConfigurationData asks for what an app is, or for one of its pages (reference 4.4).
+type ConfigurationData struct {
+	InstalledApp id.InstalledApp `json:"installedAppId"`
+	Phase        string          `json:"phase"` // INITIALIZE or PAGE
+	PageID       string          `json:"pageId"`
+	PreviousID   string          `json:"previousPageId"`
+	Config       apps.Config     `json:"config"`
+}
+
+// OAuthCallbackData says that a person came back from a third party (reference 4.8).
+type OAuthCallbackData struct {
+	InstalledApp id.InstalledApp `json:"installedAppId"`
+	URLPath      string          `json:"urlPath"`
+}
+
+// ExecuteData asks an installed app to do something (reference 4.9).
+type ExecuteData struct {
+	AuthToken    string         `json:"authToken"`
+	InstalledApp InstalledApp   `json:"installedApp"`
+	Parameters   map[string]any `json:"parameters"`
+}
+
 // EventData carries events, one by default.
 type EventData struct {
 	AuthToken    string       `json:"authToken,omitempty"`
@@ -104,7 +147,7 @@ func Describe(app *apps.App, in *apps.Installed) InstalledApp {
 // Encode returns the call's body in the envelope of the app's type.
 func Encode(app *apps.App, lifecycle Lifecycle, c Call) []byte {
 	if app.SmartApp() {
-		c.Lifecycle, c.ExecutionID, c.Locale, c.Version = lifecycle, id.New[id.Event]().String(), "en", "1.0.0"
+		c.Lifecycle, c.ExecutionID, c.Locale, c.Version = lifecycle, id.New[id.Event]().String(), cmp.Or(c.Locale, "en"), "1.0.0"
 		if !app.ID.IsZero() {
 			c.AppID = app.ID.String()
 		}

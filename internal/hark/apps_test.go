@@ -333,7 +333,6 @@ func TestRefreshTokens(t *testing.T) {
 		form   string
 		code   string
 	}{
-		"a used refresh token":  {http.StatusBadRequest, grant(get(old, "refresh_token")) + secrets, "invalid_grant"},
 		"an access token":       {http.StatusBadRequest, grant(get(tokens, "access_token")) + secrets, "invalid_grant"},
 		"another secret":        {http.StatusUnauthorized, grant(get(tokens, "refresh_token")) + "&client_id=" + client + "&client_secret=x", "invalid_client"},
 		"no client":             {http.StatusUnauthorized, grant(get(tokens, "refresh_token")), "invalid_client"},
@@ -350,7 +349,42 @@ func TestRefreshTokens(t *testing.T) {
 	}
 	h.stop()
 	h = run(t, dir)
-	if status, answer := redeem("/oauth/token", grant(get(tokens, "refresh_token"))+secrets, "", ""); status != http.StatusOK {
-		t.Errorf("after a restart: %d %v", status, answer)
+	status, answer := redeem("/oauth/token", grant(get(tokens, "refresh_token"))+secrets, "", "")
+	if status != http.StatusOK {
+		t.Fatalf("after a restart: %d %v", status, answer)
 	}
+	// What it is good for, to its own client alone.
+	introspect := func(token, with string) object {
+		_, v := redeem("/oauth/introspect", "token="+token+with, "", "")
+		return v
+	}
+	active := introspect(get(answer, "access_token"), secrets)
+	equal(t, "introspection", get(active, "active")+get(active, "scope")+get(active, "client_id"), "true"+"r:locations:*"+client)
+	thief := "&client_id=" + get(other, "oauthClientId") + "&client_secret=" + get(other, "oauthClientSecret")
+	equal(t, "introspection by another", get(introspect(get(answer, "access_token"), thief), "active"), "false")
+	equal(t, "introspection of a spent token", get(introspect(get(tokens, "refresh_token"), secrets), "active"), "false")
+	if status, refusal := redeem("/oauth/revoke", "token="+get(answer, "access_token")+thief, "", ""); status != http.StatusBadRequest {
+		t.Errorf("another client revokes it: %v", refusal)
+	}
+
+	// One that is used again is in wrong hands: all of its family are revoked.
+	h.as(get(answer, "access_token")).ok("GET", "/locations", nil)
+	status, refusal := redeem("/oauth/token", grant(get(old, "refresh_token"))+secrets, "", "")
+	if status != http.StatusBadRequest || get(refusal, "error") != "invalid_grant" {
+		t.Errorf("a used refresh token: %d %v", status, refusal)
+	}
+	contains(t, "the description", get(refusal, "error_description"), "used before", "all tokens of this authorisation are revoked")
+	h.as(get(answer, "access_token")).refused(http.StatusUnauthorized, "GET", "/locations", nil)
+	if status, refusal := redeem("/oauth/token", grant(get(answer, "refresh_token"))+secrets, "", ""); status != http.StatusBadRequest {
+		t.Errorf("a token of a revoked family: %d %v", status, refusal)
+	}
+
+	// Revoking takes the family along; what is not known is no fault.
+	again := h.ok("POST", "/installedapps", object{"appId": get(made, "app", "appId"), "locationId": h.location, "permissions": []string{"r:locations:*"}})["tokens"].(object)
+	for range 2 {
+		if status, refusal := redeem("/oauth/revoke", "token="+get(again, "refresh_token")+secrets, "", ""); status != http.StatusOK {
+			t.Errorf("revoke: %d %v", status, refusal)
+		}
+	}
+	h.as(get(again, "access_token")).refused(http.StatusUnauthorized, "GET", "/locations", nil)
 }

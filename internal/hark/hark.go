@@ -22,6 +22,7 @@ import (
 	"hark/internal/directory"
 	"hark/internal/engine"
 	"hark/internal/httpapi"
+	"hark/internal/installer"
 	"hark/internal/journal"
 	"hark/internal/lifecycle"
 	"hark/internal/shard"
@@ -115,6 +116,7 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", pages)
 	mux.Handle("/console/", pages)
+	installer.New(log, s.directory, s.shard, s.lifecycle, s.baseURL).Handle(mux)
 	mux.Handle("/", s.api)
 	s.handler = mux
 	if purpose == Demo {

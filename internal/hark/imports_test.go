@@ -16,10 +16,12 @@ var mayImport = map[string]string{
 	// examples are for copying: nothing of ours
 	"examples/receiver": "",
 	// wiring
-	"internal/hark": "internal/appcall internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/journal internal/lifecycle internal/limits internal/scope internal/shard",
+	"internal/hark": "internal/appcall internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/installer internal/journal internal/lifecycle internal/limits internal/scope internal/shard",
 	// edge
-	"internal/httpapi": "internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
-	"internal/console": "internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
+	"internal/httpapi":   "internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
+	"internal/installer": "internal/lifecycle internal/shard internal/directory internal/pages " + pure,
+	"internal/pages":     "internal/shard " + pure,
+	"internal/console":   "internal/pages internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
 	// core
 	"internal/lifecycle": "internal/shard internal/directory internal/appcall " + pure,
 	"internal/shard":     "internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall internal/schedule " + pure,
@@ -33,21 +35,22 @@ var mayImport = map[string]string{
 	"internal/engine":            "",
 	"internal/engine/enginetest": "internal/engine",
 	// pure
-	"internal/limits":       "internal/problem",
-	"internal/subscription": "internal/capability internal/event internal/id internal/problem internal/scope",
-	"internal/eventstream":  "internal/event internal/id internal/scope",
-	"internal/envelope":     "internal/apps internal/id internal/scope",
-	"internal/event":        "internal/capability internal/id internal/scope",
-	"internal/apps":         "internal/id internal/problem internal/scope",
-	"internal/home":         "internal/capability internal/id",
-	"internal/capability":   "internal/problem",
-	"internal/scope":        "internal/id internal/problem",
-	"internal/signature":    "",
-	"internal/problem":      "",
-	"internal/id":           "",
+	"internal/limits":        "internal/problem",
+	"internal/configuration": "internal/apps internal/home internal/id internal/problem",
+	"internal/subscription":  "internal/capability internal/event internal/id internal/problem internal/scope",
+	"internal/eventstream":   "internal/event internal/id internal/scope",
+	"internal/envelope":      "internal/apps internal/id internal/scope",
+	"internal/event":         "internal/capability internal/id internal/scope",
+	"internal/apps":          "internal/id internal/problem internal/scope",
+	"internal/home":          "internal/capability internal/id",
+	"internal/capability":    "internal/problem",
+	"internal/scope":         "internal/id internal/problem",
+	"internal/signature":     "",
+	"internal/problem":       "",
+	"internal/id":            "",
 }
 
-const pure = "internal/limits internal/eventstream internal/subscription internal/envelope internal/event internal/apps internal/home internal/capability internal/scope internal/signature internal/problem internal/id"
+const pure = "internal/configuration internal/limits internal/eventstream internal/subscription internal/envelope internal/event internal/apps internal/home internal/capability internal/scope internal/signature internal/problem internal/id"
 
 // TestImports holds the direction of imports, and that only the engine sees NATS.
 func TestImports(t *testing.T) {

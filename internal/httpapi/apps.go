@@ -92,6 +92,7 @@ type oauthBody struct {
 	ClientName   string   `json:"clientName"`
 	Scope        []string `json:"scope"`
 	RedirectURIs []string `json:"redirectUris"`
+	Public       bool     `json:"public,omitempty"` // hark's own: a client without a secret, which must use PKCE
 }
 
 func (b *oauthBody) apply(o *apps.OAuth) error {
@@ -99,12 +100,12 @@ func (b *oauthBody) apply(o *apps.OAuth) error {
 	if err != nil {
 		return err
 	}
-	o.ClientName, o.Scope, o.RedirectURIs = cmp.Or(b.ClientName, o.ClientName), set, b.RedirectURIs
+	o.ClientName, o.Scope, o.RedirectURIs, o.Public = cmp.Or(b.ClientName, o.ClientName), set, b.RedirectURIs, b.Public
 	return o.Check()
 }
 
 func viewOAuth(o apps.OAuth) oauthBody {
-	v := oauthBody{o.ClientName, o.Scope.Strings(), o.RedirectURIs}
+	v := oauthBody{o.ClientName, o.Scope.Strings(), o.RedirectURIs, o.Public}
 	if v.RedirectURIs == nil {
 		v.RedirectURIs = []string{}
 	}

@@ -80,8 +80,7 @@ type tokensView struct {
 }
 
 func viewTokens(in *apps.Installed, pair directory.Pair) *tokensView {
-	left := max(int(time.Until(pair.Expires).Seconds()), 0)
-	return &tokensView{pair.Access, "bearer", pair.Refresh, left, strings.Join(in.Permissions.Strings(), " "), 0, in.ID}
+	return &tokensView{pair.Access, "bearer", pair.Refresh, secondsUntil(pair.Expires), strings.Join(in.Permissions.Strings(), " "), 0, in.ID}
 }
 
 func (c *call) installedID() (id.InstalledApp, error) {
@@ -301,6 +300,22 @@ func (c *call) changeConfig(config apps.Config, texts []string) (any, error) {
 		return nil, err
 	}
 	return viewConfiguration(in), nil
+}
+
+// executeInstalled asks a SmartApp to do something (reference 4.9); the path is hark's own.
+func (c *call) executeInstalled() (any, error) {
+	app, err := c.installedID()
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Parameters map[string]any `json:"parameters"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	answer, err := c.lifecycle.Execute(c.Context(), c.principal, app, body.Parameters)
+	return map[string]any{"executeData": answer}, err
 }
 
 func viewSubscription(s *subscription.Subscription) any { return s }

@@ -15,6 +15,8 @@ func (a *API) routes() {
 	a.open("GET /pl/{region}/{fingerprint}", (*call).signingKey)
 	a.open("GET /apps/{app}/confirm-registration", (*call).confirmRegistration)
 	a.open("POST /oauth/token", (*call).token)
+	a.open("POST /oauth/revoke", (*call).revoke)
+	a.open("POST /oauth/introspect", (*call).introspect)
 
 	for _, apps := range []string{"/apps", "/smartapps"} { // the second is newer clients' name for it
 		a.handle("GET "+apps, (*call).listApps)
@@ -128,6 +130,7 @@ func (a *API) routes() {
 	a.handle("POST /hark/v1/explain", (*call).explain)
 	a.handle("POST /hark/v1/preview", (*call).preview)
 	a.handle("GET /hark/v1/installedapps/{installedApp}/delivery", (*call).deliveryStatus)
+	a.handle("POST /hark/v1/installedapps/{installedApp}/execute", (*call).executeInstalled)
 	a.handle("POST /hark/v1/apps/{app}/confirm", (*call).confirmApp)
 	a.handle("GET /hark/v1/tokens", (*call).listTokens)
 	a.handle("POST /hark/v1/tokens", (*call).createToken)

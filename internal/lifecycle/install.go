@@ -19,10 +19,13 @@ import (
 
 // InstallRequest asks for an app to be installed in a location without a phone.
 type InstallRequest struct {
+	ID          id.InstalledApp // the zero id takes a new one
 	App         id.App
 	Location    id.Location
 	DisplayName string
 	Config      apps.Config
+	// WithoutTokens issues none: the app gets its own by a code.
+	WithoutTokens bool
 	// Permissions are what the user grants; nil grants what follows from the app's scopes
 	// and the configuration.
 	Permissions scope.Set
@@ -50,12 +53,15 @@ func (m *Manager) Install(ctx context.Context, p scope.Principal, r InstallReque
 		}
 	}
 	in, err := m.shard.Install(ctx, p, apps.Installed{
-		App: app.ID, Location: r.Location, DisplayName: cmp.Or(r.DisplayName, app.DisplayName, app.Name), Config: r.Config, Permissions: permissions,
+		ID: r.ID, App: app.ID, Location: r.Location, DisplayName: cmp.Or(r.DisplayName, app.DisplayName, app.Name), Config: r.Config, Permissions: permissions,
 	})
 	if err != nil {
 		return nil, none, err
 	}
-	pair, err := m.directory.IssuePair(ctx, in.ID)
+	var pair directory.Pair
+	if !r.WithoutTokens {
+		pair, err = m.directory.IssuePair(ctx, in.ID)
+	}
 	if err == nil && app.SmartApp() {
 		_, err = m.caller.Call(ctx, app, envelope.Encode(app, envelope.Install, envelope.Call{InstallData: &envelope.InstallData{
 			AuthToken: pair.Access, RefreshToken: pair.Refresh, InstalledApp: envelope.Describe(app, in),

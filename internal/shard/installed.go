@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"hark/internal/apps"
-	"hark/internal/directory"
 	"hark/internal/event"
 	"hark/internal/eventstream"
 	"hark/internal/id"
@@ -27,7 +26,7 @@ func (s *Shard) Principal(token string) (scope.Principal, error) {
 	if err != nil {
 		return scope.Principal{}, err
 	}
-	if t.Kind == directory.Personal {
+	if t.InstalledApp.IsZero() {
 		return scope.Principal{Name: "personal access token " + t.Name, Scopes: t.Scopes}, nil
 	}
 	in, ok := s.Installed(t.InstalledApp)
@@ -122,10 +121,16 @@ func (s *Shard) Install(ctx context.Context, p scope.Principal, draft apps.Insta
 		return nil, problem.New(problem.Denied, "An installed app cannot install apps; use a personal access token.")
 	}
 	in := draft
-	in.ID, in.Configuration, in.Status = id.New[id.InstalledApp](), id.New[id.Configuration](), apps.Installing
+	if in.ID.IsZero() {
+		in.ID = id.New[id.InstalledApp]()
+	}
+	in.Configuration, in.Status = id.New[id.Configuration](), apps.Installing
 	in.Created = time.Now().UTC().Truncate(time.Millisecond)
 	in.LastUpdated = in.Created
 	return &in, s.commit(ctx, func() ([]records.Write, error) {
+		if s.installed[in.ID] != nil {
+			return nil, problem.New(problem.Conflict, "The installed app %s is there already.", in.ID)
+		}
 		if err := s.checkConfig(in.Location, in.Config); err != nil {
 			return nil, err
 		}

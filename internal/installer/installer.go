@@ -147,7 +147,7 @@ func (v *visit) refuse(err error) {
 		status = http.StatusConflict
 	case problem.Defect:
 		v.log.Error("a page failed", "path", v.URL.Path, "err", err)
-		status, err = http.StatusInternalServerError, errors.New("hark failed at this; its log has the details.")
+		status, err = http.StatusInternalServerError, errors.New("hark failed at this; its log has the details")
 	}
 	v.log.Info("a person was refused", "path", v.URL.Path, "visitor", v.visitor.Name, "because", err)
 	v.say(status, title, err.Error())

@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,22 +50,50 @@ func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycl
 	mux.HandleFunc("POST /console/report", c.act(c.report))
 	mux.HandleFunc("POST /console/mode", c.act(c.mode))
 	mux.HandleFunc("POST /console/confirm", c.act(c.confirm))
+	mux.HandleFunc("GET /console/tokens", c.tokens)
+	mux.HandleFunc("POST /console/tokens", c.tokens)
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
-// signIn takes the token from a form. In the address it would stay in histories and logs;
-// hark dev alone prints such an address, for its own machine.
+// signIn takes a name with its password, or a token, from a form. In the address it would stay
+// in histories and logs; hark dev alone prints such an address, for its own machine.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimSpace(r.PostFormValue("token"))
-	if _, err := c.shard.Principal(token); err != nil {
-		c.render(w, http.StatusUnauthorized, view{Frame: pages.Frame{Message: err.Error()}, Next: pages.Next(r)})
+	var err error
+	if name := strings.TrimSpace(r.PostFormValue("name")); name != "" {
+		from, _, _ := net.SplitHostPort(r.RemoteAddr)
+		token, err = c.directory.SignIn(r.Context(), name, r.PostFormValue("password"), from)
+	}
+	if err == nil {
+		_, err = c.shard.Principal(token)
+	}
+	if err != nil {
+		c.stranger(w, r, err)
 		return
 	}
 	pages.Remember(w, r, token)
 	http.Redirect(w, r, pages.Next(r), http.StatusSeeOther)
 }
 
+// stranger shows how to sign in, with what stood against it.
+func (c *Console) stranger(w http.ResponseWriter, r *http.Request, err error) {
+	v := view{Frame: pages.Frame{Title: "Sign in"}, Next: pages.Next(r), Accounts: c.directory.HasAccounts()}
+	status := http.StatusOK
+	if err != nil {
+		v.Message, status = err.Error(), http.StatusUnauthorized
+		if problem.KindOf(err) == problem.TooMany {
+			status = http.StatusTooManyRequests
+		}
+	}
+	c.render(w, status, v)
+}
+
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
+	if token, ok := pages.Token(r); ok {
+		if err := c.directory.SignOut(r.Context(), token); err != nil {
+			c.log.Error("a session could not be ended", "err", err)
+		}
+	}
 	pages.Forget(w, r)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
@@ -126,9 +155,9 @@ func (c *Console) show(w http.ResponseWriter, r *http.Request) {
 	p, err := pages.Visitor(c.shard, r)
 	switch {
 	case errors.Is(err, http.ErrNoCookie):
-		c.render(w, http.StatusOK, view{Next: pages.Next(r)})
+		c.stranger(w, r, nil)
 	case err != nil:
-		c.render(w, http.StatusUnauthorized, view{Frame: pages.Frame{Message: err.Error()}, Next: pages.Next(r)})
+		c.stranger(w, r, err)
 	default:
 		c.render(w, http.StatusOK, c.view(p))
 	}
@@ -142,6 +171,7 @@ func (c *Console) render(w http.ResponseWriter, status int, v view) {
 type view struct {
 	pages.Frame
 	Next     string // where a visitor who signs in goes on to
+	Accounts bool   // there are people who sign in with a password
 	Homes    []homeView
 	Apps     []appView
 	Counters delivery.Counters

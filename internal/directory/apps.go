@@ -32,6 +32,12 @@ func (d *Directory) FindApp(p scope.Principal, nameOrID string) (*apps.App, erro
 	return d.find(p, nameOrID, "r:apps:*")
 }
 
+// OwnApp returns the app with the id or the name, to one who may change it: its developer, or
+// the server's owner.
+func (d *Directory) OwnApp(p scope.Principal, nameOrID string) (*apps.App, error) {
+	return d.find(p, nameOrID, "w:apps:*")
+}
+
 func (d *Directory) find(p scope.Principal, nameOrID string, need scope.Scope) (*apps.App, error) {
 	d.mu.RLock()
 	key, err := id.Parse[id.App](nameOrID)
@@ -49,10 +55,14 @@ func (d *Directory) find(p scope.Principal, nameOrID string, need scope.Scope) (
 	if !ok {
 		return nil, problem.New(problem.NotFound, "There is no app with the id or name %.260q on this hark.", nameOrID).At("appNameOrId")
 	}
+	if need != "r:apps:*" && !p.Account.IsZero() && a.Owner != p.Account {
+		return nil, problem.New(problem.Denied, "The app %s was registered by another account, which alone can change it.", a.Name).At("appNameOrId")
+	}
 	return a, nil
 }
 
-// Apps returns all apps that keep accepts, sorted by name.
+// Apps returns the apps that keep accepts, sorted by name; to an account those that it
+// registered.
 func (d *Directory) Apps(p scope.Principal, keep func(*apps.App) bool) ([]*apps.App, error) {
 	if err := p.Require("r:apps:*"); err != nil {
 		return nil, err
@@ -61,7 +71,7 @@ func (d *Directory) Apps(p scope.Principal, keep func(*apps.App) bool) ([]*apps.
 	defer d.mu.RUnlock()
 	var list []*apps.App
 	for _, a := range d.apps {
-		if keep(a) {
+		if (p.Account.IsZero() || a.Owner == p.Account) && keep(a) {
 			list = append(list, a)
 		}
 	}
@@ -99,6 +109,9 @@ func (d *Directory) CreateApp(ctx context.Context, p scope.Principal, draft *app
 	defer d.writing.Unlock()
 	created := *draft
 	created.ID, created.Owner = id.New[id.App](), d.account
+	if !p.Account.IsZero() {
+		created.Owner = p.Account
+	}
 	created.Created = time.Now().UTC()
 	created.LastUpdated = created.Created
 	secret = newClient(&created.OAuth)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type Directory struct {
 	tokens   map[string]*Token // by hash
 	events   eventTokens
 	grants   grants
+	people   accounts
 
 	key      *signature.Key
 	keyReady chan struct{}
@@ -56,6 +58,7 @@ const (
 	kindSecret     = "secret"
 	kindCapability = "capability"
 	kindProfile    = "profile"
+	kindPerson     = "person"
 )
 
 const (
@@ -73,6 +76,7 @@ func Open(ctx context.Context, e *engine.Engine, log *slog.Logger) (*Directory, 
 		Capabilities: capability.NewRegistry(), log: log.With("component", "directory"), records: store,
 		apps: map[id.App]*apps.App{}, appNames: map[string]id.App{}, profiles: map[id.Profile]*home.Profile{},
 		tokens: map[string]*Token{}, keyReady: make(chan struct{}),
+		people: accounts{byName: map[string]*Account{}},
 	}
 	secrets := map[string]string{}
 	if err := store.Load(ctx, func(kind, key string, data []byte) error { return d.load(kind, key, data, secrets) }); err != nil {
@@ -100,6 +104,11 @@ func (d *Directory) load(kind, key string, data []byte, secrets map[string]strin
 		t := new(Token)
 		if err = json.Unmarshal(data, t); err == nil {
 			d.tokens[key] = t
+		}
+	case kindPerson:
+		a := new(Account)
+		if err = json.Unmarshal(data, a); err == nil {
+			d.people.byName[strings.ToLower(a.Name)] = a
 		}
 	case kindSecret:
 		var s string

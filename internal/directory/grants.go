@@ -20,6 +20,7 @@ const codeLife = 5 * time.Minute
 type Grant struct {
 	App          id.App
 	InstalledApp id.InstalledApp // zero for a client that acts for the person
+	Account      id.Account      // whom such a client acts for; zero is the server's owner
 	Name         string          // of such a client
 	Scopes       scope.Set       // of such a client
 	RedirectURI  string
@@ -94,7 +95,7 @@ func (d *Directory) RedeemCode(ctx context.Context, code string, app id.App, red
 	case g.Challenge != "" && subtle.ConstantTimeCompare([]byte(challenge(verifier)), []byte(g.Challenge)) != 1:
 		return no("The code_verifier is not the one that the code_challenge was made from.")
 	}
-	pair, tokens := newPair(Token{InstalledApp: g.InstalledApp, Name: g.Name, Scopes: g.Scopes, Family: g.family})
+	pair, tokens := newPair(Token{InstalledApp: g.InstalledApp, Account: g.Account, Name: g.Name, Scopes: g.Scopes, Family: g.family})
 	return g.Grant, pair, d.putTokens(ctx, tokens)
 }
 

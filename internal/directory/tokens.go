@@ -23,7 +23,8 @@ import (
 const (
 	Personal = "personal" // a person's; holds its own scopes
 	Access   = "access"   // an installed app's; the app's permissions are its scopes
-	Refresh  = "refresh"  // buys an installed app's next pair
+	Refresh  = "refresh"  // buys the next pair
+	Session  = "session"  // a person's who signed in
 )
 
 // The lives of tokens (reference 6.2).
@@ -38,6 +39,7 @@ type Token struct {
 	Kind         string          `json:"kind"`
 	Name         string          `json:"name,omitempty"`
 	InstalledApp id.InstalledApp `json:"installedAppId,omitzero"`
+	Account      id.Account      `json:"accountId,omitzero"` // whose it is; zero is the server's owner, or an app
 	// Family is shared by all tokens that follow from one grant, however often they are refreshed.
 	Family id.Token `json:"family,omitzero"`
 	// Spent says that a refresh token was redeemed. It is kept so that who brings it again is noticed.
@@ -57,11 +59,11 @@ func hash(secret string) string {
 
 func newSecret() string { return rand.Text() + rand.Text() }
 
-// CreatePersonal makes a personal access token with the scopes, all of them if none are
-// given, good for life or for ever if that is 0.
+// CreatePersonal makes a personal access token with the scopes, all that the caller holds if
+// none are given, good for life or for ever if that is 0.
 func (d *Directory) CreatePersonal(ctx context.Context, p scope.Principal, name string, scopes scope.Set, life time.Duration) (token string, t *Token, err error) {
 	if len(scopes) == 0 {
-		scopes = scope.All
+		scopes = p.Scopes
 	}
 	if p.IsApp() {
 		return "", nil, problem.New(problem.Denied, "An installed app cannot make personal access tokens.")
@@ -71,7 +73,7 @@ func (d *Directory) CreatePersonal(ctx context.Context, p scope.Principal, name 
 			return "", nil, err
 		}
 	}
-	t = &Token{ID: id.New[id.Token](), Kind: Personal, Name: name, Scopes: scopes, Created: time.Now().UTC()}
+	t = &Token{ID: id.New[id.Token](), Kind: Personal, Name: name, Account: p.Account, Scopes: scopes, Created: time.Now().UTC()}
 	if life > 0 {
 		t.Expires = t.Created.Add(life)
 	}
@@ -79,16 +81,25 @@ func (d *Directory) CreatePersonal(ctx context.Context, p scope.Principal, name 
 	return token, t, d.putTokens(ctx, map[string]*Token{hash(token): t})
 }
 
-// Personals returns the personal access tokens, oldest first.
+// MayKeepTokens reports that the principal may not make, list and revoke personal access
+// tokens: an installed app, or a token without the server that stands for no account.
+func MayKeepTokens(p scope.Principal) error {
+	if !p.IsApp() && !p.Account.IsZero() {
+		return nil // those of the account
+	}
+	return p.Require("w:hark")
+}
+
+// Personals returns the personal access tokens, oldest first; of an account its own.
 func (d *Directory) Personals(p scope.Principal) ([]*Token, error) {
-	if err := p.Require("w:hark"); err != nil {
+	if err := MayKeepTokens(p); err != nil {
 		return nil, err
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var list []*Token
 	for _, t := range d.tokens {
-		if t.Kind == Personal {
+		if t.Kind == Personal && (p.Account.IsZero() || t.Account == p.Account) {
 			list = append(list, t)
 		}
 	}
@@ -98,10 +109,12 @@ func (d *Directory) Personals(p scope.Principal) ([]*Token, error) {
 
 // Revoke forgets a personal access token.
 func (d *Directory) Revoke(ctx context.Context, p scope.Principal, token id.Token) error {
-	if err := p.Require("w:hark"); err != nil {
+	if err := MayKeepTokens(p); err != nil {
 		return err
 	}
-	n, err := d.forget(ctx, func(t *Token) bool { return t.ID == token && t.Kind == Personal })
+	n, err := d.forget(ctx, func(t *Token) bool {
+		return t.ID == token && t.Kind == Personal && (p.Account.IsZero() || t.Account == p.Account)
+	})
 	if err == nil && n == 0 {
 		return problem.New(problem.NotFound, "There is no personal access token with the id %s.", token).At("tokenId")
 	}

@@ -21,6 +21,7 @@ type Registration struct {
 	ClientDeviceID string          `json:"clientDeviceId,omitempty"`
 	Filters        []Filter        `json:"subscriptionFilters"`
 	InstalledApp   id.InstalledApp `json:"installedAppId,omitzero"` // whose it is; zero is a person's
+	Account        id.Account      `json:"accountId,omitzero"`      // whose, if a person's; zero is the server's owner
 	Created        time.Time       `json:"created"`
 }
 
@@ -164,6 +165,11 @@ func (r *Registration) places(p scope.Principal) ([]id.Location, bool) {
 	return places, len(r.Filters) > 0
 }
 
+// BelongsTo reports whether the principal made the stream, by this token or another.
+func (r *Registration) BelongsTo(p scope.Principal) bool {
+	return r.InstalledApp == p.InstalledApp && r.Account == p.Account
+}
+
 // NameJSON returns the name as events of the stream carry it.
 func (r *Registration) NameJSON() []byte {
 	name, err := json.Marshal(r.Name)
@@ -176,7 +182,7 @@ func (r *Registration) NameJSON() []byte {
 // New returns a registration with a new id, owned by the principal.
 func New(p scope.Principal, draft Registration) *Registration {
 	r := draft
-	r.ID, r.InstalledApp, r.Created = id.New[id.Stream](), p.InstalledApp, time.Now().UTC().Truncate(time.Millisecond)
+	r.ID, r.InstalledApp, r.Account, r.Created = id.New[id.Stream](), p.InstalledApp, p.Account, time.Now().UTC().Truncate(time.Millisecond)
 	if r.Filters == nil {
 		r.Filters = []Filter{}
 	}

@@ -25,6 +25,8 @@ type Location struct {
 	LastModified     time.Time   `json:"lastModified"`
 	Modes            []Mode      `json:"modes"`
 	Rooms            []Room      `json:"rooms"`
+	// Owner is the account whose home it is; zero is the server's owner.
+	Owner id.Account `json:"owner,omitzero"`
 }
 
 // Mode is a state that a whole location is in, such as Home or Away (reference 7.4).

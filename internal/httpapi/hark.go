@@ -75,7 +75,7 @@ func (c *call) createToken() (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	if err := c.principal.Require("w:hark"); err != nil {
+	if err := directory.MayKeepTokens(c.principal); err != nil {
 		return nil, err
 	}
 	scopes, err := scope.ParseSet(body.Scopes)
@@ -101,4 +101,49 @@ func (c *call) revokeToken() (any, error) {
 		return nil, err
 	}
 	return nothing{}, c.directory.Revoke(c.Context(), c.principal, token)
+}
+
+type accountView struct {
+	ID      id.Account `json:"accountId"`
+	Name    string     `json:"name"`
+	Created time.Time  `json:"created"`
+}
+
+func viewAccount(a *directory.Account) any { return accountView{a.ID, a.Name, a.Created} }
+
+func (c *call) listAccounts() (any, error) {
+	list, err := c.directory.Accounts(c.principal)
+	if err != nil {
+		return nil, err
+	}
+	return paged(c, list, viewAccount)
+}
+
+type accountBody struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+func (c *call) createAccount() (any, error) {
+	var body accountBody
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	a, err := c.directory.CreateAccount(c.Context(), c.principal, body.Name, body.Password)
+	if err != nil {
+		return nil, err
+	}
+	return viewAccount(a), nil
+}
+
+func (c *call) setPassword() (any, error) {
+	var body accountBody
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	return nothing{}, c.directory.SetPassword(c.Context(), c.principal, c.PathValue("account"), body.Password)
+}
+
+func (c *call) deleteAccount() (any, error) {
+	return nothing{}, c.directory.DeleteAccount(c.Context(), c.principal, c.PathValue("account"))
 }

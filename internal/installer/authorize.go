@@ -109,7 +109,7 @@ func (v *visit) refuseApp(a *authorization, err error) error {
 func (v *visit) sendBack(a *authorization, installed id.InstalledApp) {
 	g := directory.Grant{App: a.app.ID, InstalledApp: installed, RedirectURI: a.redirectURI, Challenge: a.challenge}
 	if installed.IsZero() { // a client that acts for the person
-		g.Name, g.Scopes = a.app.DisplayName, v.visitor.Scopes
+		g.Account, g.Name, g.Scopes = v.visitor.Account, a.app.DisplayName, v.visitor.Scopes
 	}
 	v.log.Info("app authorised", "app", a.app.Name, "installedApp", installed, "visitor", v.visitor.Name)
 	v.toApp(a, url.Values{"code": {v.directory.NewCode(g)}})

@@ -130,10 +130,7 @@ func (m *Manager) UpdateApp(ctx context.Context, p scope.Principal, nameOrID str
 
 // Register sends a new CONFIRMATION to a target that is PENDING.
 func (m *Manager) Register(ctx context.Context, p scope.Principal, nameOrID string) error {
-	if err := p.Require("w:apps:*"); err != nil {
-		return err
-	}
-	app, err := m.directory.FindApp(p, nameOrID)
+	app, err := m.directory.OwnApp(p, nameOrID)
 	if err != nil {
 		return err
 	}
@@ -251,16 +248,14 @@ func refused(err error, what string) error {
 
 // DeleteApp uninstalls the app everywhere and forgets it.
 func (m *Manager) DeleteApp(ctx context.Context, p scope.Principal, nameOrID string) error {
-	if err := p.Require("w:apps:*"); err != nil {
-		return err
-	}
-	app, err := m.directory.FindApp(p, nameOrID)
+	app, err := m.directory.OwnApp(p, nameOrID)
 	if err != nil {
 		return err
 	}
+	own := scope.Principal{Name: p.Name, Scopes: scope.All} // in whoever's home it is installed
 	for _, in := range m.shard.InstalledIDs() {
 		if i, ok := m.shard.Installed(in); ok && i.App == app.ID {
-			if err := m.Uninstall(ctx, p, in); err != nil {
+			if err := m.Uninstall(ctx, own, in); err != nil {
 				return err
 			}
 		}

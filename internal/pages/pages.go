@@ -74,15 +74,28 @@ func Forget(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, &http.Cookie{Name: cookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure(r)})
 }
 
-func secure(r *http.Request) bool { return r.TLS != nil }
+// secure reports whether the browser speaks TLS, with hark or with a proxy before it. Who forges
+// the header harms themselves.
+func secure(r *http.Request) bool {
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
+// Token returns what the browser acts with.
+func Token(r *http.Request) (string, bool) {
+	c, err := r.Cookie(cookie)
+	if err != nil {
+		return "", false
+	}
+	return c.Value, true
+}
 
 // Visitor returns who sits at the browser. Without anybody it is [http.ErrNoCookie].
 func Visitor(s *shard.Shard, r *http.Request) (scope.Principal, error) {
-	token, err := r.Cookie(cookie)
-	if err != nil {
+	token, ok := Token(r)
+	if !ok {
 		return scope.Principal{}, http.ErrNoCookie
 	}
-	return s.Principal(token.Value)
+	return s.Principal(token)
 }
 
 // SignInPath is where a visitor signs in, and then goes on to an address of this server.

@@ -15,15 +15,22 @@ type Principal struct {
 	InstalledApp id.InstalledApp // zero for a person
 	App          id.App          // zero for a person
 	Location     id.Location     // an installed app's location; zero for a person
+	Account      id.Account      // a person's; zero for who owns the server
+	Homes        []id.Location   // an account's locations
 	Scopes       Set
 }
 
 // IsApp reports whether an installed app calls.
 func (p Principal) IsApp() bool { return !p.InstalledApp.IsZero() }
 
-// Sees reports whether the location is the principal's business: an installed app's is its
-// own alone, whatever its scopes.
-func (p Principal) Sees(at id.Location) bool { return !p.IsApp() || p.Location == at }
+// Sees reports whether the location is the principal's business, whatever its scopes: an
+// installed app's is its own alone, a person's are their own, and the server's owner sees all.
+func (p Principal) Sees(at id.Location) bool {
+	if p.IsApp() {
+		return p.Location == at
+	}
+	return p.Account.IsZero() || slices.Contains(p.Homes, at)
+}
 
 // May reports whether the principal holds one of the needed scopes.
 func (p Principal) May(needs ...Scope) bool {

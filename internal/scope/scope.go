@@ -143,3 +143,7 @@ var All = Set{
 	"r:customcapability", "w:customcapability", "r:security:locations:*:armstate", "w:security:locations:*:armstate",
 	"sse", "w:hark",
 }
+
+// Person is what a person may do who has an account on a server that is not their own: all but
+// to administer it.
+var Person = slices.DeleteFunc(slices.Clone(All), func(s Scope) bool { return s == "w:hark" })

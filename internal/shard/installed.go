@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hark/internal/apps"
+	"hark/internal/directory"
 	"hark/internal/event"
 	"hark/internal/eventstream"
 	"hark/internal/id"
@@ -27,7 +28,14 @@ func (s *Shard) Principal(token string) (scope.Principal, error) {
 		return scope.Principal{}, err
 	}
 	if t.InstalledApp.IsZero() {
-		return scope.Principal{Name: "personal access token " + t.Name, Scopes: t.Scopes}, nil
+		p := scope.Principal{Name: "personal access token " + t.Name, Account: t.Account, Scopes: t.Scopes}
+		if t.Kind == directory.Session {
+			p.Name = t.Name
+		}
+		s.mu.RLock()
+		p.Homes = s.homes[t.Account]
+		s.mu.RUnlock()
+		return p, nil
 	}
 	in, ok := s.Installed(t.InstalledApp)
 	if !ok {
@@ -80,7 +88,7 @@ func (s *Shard) own(p scope.Principal, app id.InstalledApp, verb string) (*insta
 			return nil, err
 		}
 	}
-	if in := s.installed[app]; in != nil {
+	if in := s.installed[app]; in != nil && p.Sees(in.app.Location) {
 		return in, nil
 	}
 	return nil, noInstalledApp(app)
@@ -130,6 +138,9 @@ func (s *Shard) Install(ctx context.Context, p scope.Principal, draft apps.Insta
 	return &in, s.commit(ctx, func() ([]records.Write, error) {
 		if s.installed[in.ID] != nil {
 			return nil, problem.New(problem.Conflict, "The installed app %s is there already.", in.ID)
+		}
+		if !p.Sees(in.Location) {
+			return nil, noLocation(in.Location)
 		}
 		if err := s.checkConfig(in.Location, in.Config); err != nil {
 			return nil, err

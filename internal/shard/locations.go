@@ -70,7 +70,7 @@ func (s *Shard) CreateLocation(ctx context.Context, p scope.Principal, draft hom
 		return nil, err
 	}
 	created := draft
-	created.ID = id.New[id.Location]()
+	created.ID, created.Owner = id.New[id.Location](), p.Account
 	created.Created = time.Now().UTC().Truncate(time.Millisecond)
 	created.LastModified = created.Created
 	if len(created.Modes) == 0 {
@@ -84,11 +84,19 @@ func (s *Shard) CreateLocation(ctx context.Context, p scope.Principal, draft hom
 			return nil, err
 		}
 		s.locations[created.ID] = l
+		s.addHome(&created)
 		return []records.Write{
 			{Kind: kindPlace, ID: created.ID.String(), Value: placeRecord{place: l.place}},
 			{Kind: kindLocation, ID: created.ID.String(), Value: created},
 		}, nil
 	})
+}
+
+// addHome notes whose home a location is. The caller holds mu.
+func (s *Shard) addHome(h *home.Location) {
+	if !h.Owner.IsZero() {
+		s.homes[h.Owner] = append(slices.Clip(s.homes[h.Owner]), h.ID)
+	}
 }
 
 // checkLocation fills in what the API never leaves out.
@@ -156,6 +164,9 @@ func (s *Shard) DeleteLocation(ctx context.Context, p scope.Principal, at id.Loc
 			}
 		}
 		delete(s.locations, at)
+		if owner := l.home.Owner; !owner.IsZero() {
+			s.homes[owner] = slices.DeleteFunc(slices.Clone(s.homes[owner]), func(other id.Location) bool { return other == at })
+		}
 		return append(writes, records.Write{Kind: kindPlace, ID: at.String()}, records.Write{Kind: kindLocation, ID: at.String()}), nil
 	})
 }

@@ -43,6 +43,7 @@ type Shard struct {
 
 	mu          sync.RWMutex
 	locations   map[id.Location]*location
+	homes       map[id.Account][]id.Location // lists are replaced, never changed
 	devices     map[id.Device]*device
 	rooms       map[id.Room]*location
 	installed   map[id.InstalledApp]*installed
@@ -164,7 +165,7 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	}
 	s := &Shard{
 		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j,
-		locations: map[id.Location]*location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
+		locations: map[id.Location]*location{}, homes: map[id.Account][]id.Location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
 		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{},
 		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now, limits: cfg.Limits,
@@ -632,6 +633,7 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 	for _, h := range l.locations {
 		p := l.places[h.ID]
 		s.locations[h.ID] = &location{home: h, place: p.place, settled: p.place, last: p.Last, devices: map[id.Device]*device{}}
+		s.addHome(h)
 		for _, r := range h.Rooms {
 			s.rooms[r.ID] = s.locations[h.ID]
 		}

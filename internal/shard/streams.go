@@ -44,7 +44,7 @@ func (s *Shard) roomForStream(p scope.Principal) error {
 	s.hub.Sweep()
 	count := 0
 	for stream, r := range s.streams {
-		if r.InstalledApp == p.InstalledApp && (s.hub.IsOpen(stream) || time.Since(r.Created) < unclaimed && !s.hub.WasOpen(stream)) {
+		if r.BelongsTo(p) && (s.hub.IsOpen(stream) || time.Since(r.Created) < unclaimed && !s.hub.WasOpen(stream)) {
 			count++
 		}
 	}
@@ -98,6 +98,8 @@ func (s *Shard) Stream(p scope.Principal, stream id.Stream) (*eventstream.Regist
 	case r.InstalledApp != p.InstalledApp && p.IsApp():
 		return nil, problem.New(problem.Denied, "The event stream %s was not made with a token of this installed app (%s). Open it with a token of the one that made it, or make your own with POST /subscriptions.",
 			stream, p.InstalledApp).At("subscriptionId")
+	case r.InstalledApp == p.InstalledApp && !r.BelongsTo(p):
+		return nil, noStream(stream) // another person's
 	case r.InstalledApp != p.InstalledApp:
 		return nil, problem.New(problem.Denied, "The event stream %s was made by the installed app %s; a personal access token cannot open it. Use a token of that app, or make your own stream.",
 			stream, r.InstalledApp).At("subscriptionId")
@@ -111,7 +113,7 @@ func (s *Shard) Streams(p scope.Principal) []*eventstream.Registration {
 	defer s.mu.RUnlock()
 	var list []*eventstream.Registration
 	for _, r := range s.streams {
-		if r.InstalledApp == p.InstalledApp {
+		if r.BelongsTo(p) {
 			list = append(list, r)
 		}
 	}
@@ -125,7 +127,7 @@ func (s *Shard) Streams(p scope.Principal) []*eventstream.Registration {
 func (s *Shard) DeleteStream(ctx context.Context, p scope.Principal, stream id.Stream) (deleted bool, err error) {
 	err = s.commit(ctx, func() ([]records.Write, error) {
 		r := s.streams[stream]
-		if r == nil || r.InstalledApp != p.InstalledApp {
+		if r == nil || !r.BelongsTo(p) {
 			return nil, nil
 		}
 		deleted = true

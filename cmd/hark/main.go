@@ -36,6 +36,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server."`
 	Token   tokenCommand   `cmd:"" help:"Make, list and revoke personal access tokens."`
 	Account accountCommand `cmd:"" help:"Add, list and delete the people who may sign in."`
+	CA      caCommand      `cmd:"" name:"ca" help:"Make a certificate authority for this server's HTTPS, and say how to trust it."`
 	Explain explainCommand `cmd:"" help:"Say of an event what becomes of it for each subscription, and why."`
 	Print   configCommand  `cmd:"" name:"config" help:"Print every setting with its meaning and the value in force, as a YAML file."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"hark/internal/certs"
 	"hark/internal/engine"
 	"hark/internal/lifecycle"
 	"hark/internal/limits"
@@ -20,6 +22,7 @@ type Config struct {
 	Listen         string        `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8080"`
 	Data           string        `help:"Directory that keeps everything. hark dev without it forgets all when it stops." type:"path"`
 	PublicURL      string        `help:"Where apps reach this server, as they see it; goes into confirmation URLs. Default: http:// and the address listened on." placeholder:"URL"`
+	TLS            TLS           `embed:""`
 	TrustForwarded bool          `help:"Believe X-Forwarded-Proto and X-Forwarded-Host. Only behind a proxy that sets them."`
 	AutoConfirm    string        `help:"Which targets need no confirmation: none, loopback or any. Default: loopback for hark dev, none for hark serve." enum:",none,loopback,any" default:"" placeholder:"POLICY"`
 	Retention      time.Duration `help:"How long events are kept for apps that are behind, and for history; 0 is for ever." default:"168h"`
@@ -28,6 +31,19 @@ type Config struct {
 	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	NATS           NATS          `embed:"" prefix:"nats-"`
+
+	acmeClient *http.Client // of tests
+}
+
+// TLS says where the server answers by HTTPS, for the hosts that clients have built in too, and
+// with which certificates.
+type TLS struct {
+	TLSListen     string   `help:"Address to answer by HTTPS on, besides. Certificates come from --tls-cert, --acme-hosts or the local authority that hark ca makes." placeholder:"ADDRESS"`
+	TLSCert       string   `help:"File with the certificate, PEM, and those that vouch for it." type:"path" placeholder:"FILE"`
+	TLSKey        string   `help:"File with the key of that certificate." type:"path" placeholder:"FILE"`
+	ACMEHosts     []string `help:"Names of this server for which Let's Encrypt gives certificates. It must be reached by them on port 443." name:"acme-hosts" placeholder:"HOST"`
+	ACMEEmail     string   `help:"Where Let's Encrypt writes about them." name:"acme-email" placeholder:"ADDRESS"`
+	ACMEDirectory string   `help:"Address of another ACME authority." name:"acme-directory" placeholder:"URL"`
 }
 
 // NATS says which existing NATS server or cluster to use instead of the embedded engine.
@@ -42,6 +58,11 @@ type NATS struct {
 
 func (c Config) engine() engine.Config {
 	return engine.Config{Dir: c.Data, URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas}
+}
+
+func (c Config) certs() certs.Config {
+	return certs.Config{Cert: c.TLS.TLSCert, Key: c.TLS.TLSKey, ACMEHosts: c.TLS.ACMEHosts, ACMEEmail: c.TLS.ACMEEmail, ACMEDirectory: c.TLS.ACMEDirectory,
+		ACMEClient: c.acmeClient, Dir: c.Data}
 }
 
 // limits are the guardrails in force.
@@ -62,6 +83,12 @@ func (c Config) validate() error {
 	}
 	if c.Retention < 0 || c.Retention > 0 && c.Retention < time.Minute {
 		return fmt.Errorf("--retention %v is too short; it is 0 or at least 1m", c.Retention)
+	}
+	if (c.TLS.TLSCert == "") != (c.TLS.TLSKey == "") {
+		return fmt.Errorf("--tls-cert and --tls-key go together")
+	}
+	if c.TLS.TLSListen == "" && (c.TLS.TLSCert != "" || len(c.TLS.ACMEHosts) > 0) {
+		return fmt.Errorf("there is a certificate, but --tls-listen says not where to use it, such as 0.0.0.0:443")
 	}
 	if (c.NATS.Cert == "") != (c.NATS.Key == "") {
 		return fmt.Errorf("--nats-cert and --nats-key go together")

@@ -4,6 +4,7 @@ package hark
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,7 @@ type Server struct {
 	log       *slog.Logger
 	baseURL   string
 	listener  net.Listener
+	secure    net.Listener // by TLS; nil without
 	control   net.Listener // nil without a data directory
 	engine    *engine.Engine
 	directory *directory.Directory
@@ -80,6 +82,11 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 		return err
 	}
 	s.later(func(context.Context) { s.listener.Close() })
+	if cfg.TLS.TLSListen != "" {
+		if err := s.listenTLS(cfg); err != nil {
+			return err
+		}
+	}
 	s.baseURL = cfg.PublicURL
 	if s.baseURL == "" {
 		s.baseURL = "http://" + s.listener.Addr().String()
@@ -124,6 +131,22 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 			return fmt.Errorf("furnish the demo home: %w", err)
 		}
 	}
+	return nil
+}
+
+// listenTLS listens where the configuration says, with its certificates.
+func (s *Server) listenTLS(cfg Config) error {
+	config, err := cfg.certs().TLS()
+	if err != nil {
+		return err
+	}
+	l, err := listen(cfg.TLS.TLSListen)
+	if err != nil {
+		return err
+	}
+	s.secure = tls.NewListener(l, config)
+	s.later(func(context.Context) { s.secure.Close() })
+	s.log.Info("answering by HTTPS too", "address", l.Addr())
 	return nil
 }
 
@@ -212,8 +235,11 @@ func (s *Server) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
 	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	go func() { ended <- server.Serve(s.listener) }()
+	if s.secure != nil {
+		go func() { ended <- server.Serve(s.secure) }()
+	}
 	owner := &http.Server{Handler: s.api.AsOwner(), ReadHeaderTimeout: 10 * time.Second}
 	if s.control != nil {
 		go func() { ended <- owner.Serve(s.control) }()

@@ -33,6 +33,7 @@ type Console struct {
 	directory *directory.Directory
 	shard     *shard.Shard
 	lifecycle *lifecycle.Manager
+	provider  *provider // nil without
 }
 
 //go:embed page.html
@@ -40,9 +41,10 @@ var content string
 
 var page = pages.Parse(content)
 
-// New returns the handler of "/" and "/console/". Forms from other sites are refused.
-func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycle.Manager) http.Handler {
-	c := &Console{log.With("component", "console"), dir, s, m}
+// New returns the handler of "/" and "/console/". Forms from other sites are refused. With an
+// issuer people may sign in there, and come back to the base URL.
+func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycle.Manager, by OIDC, baseURL string) http.Handler {
+	c := &Console{log: log.With("component", "console"), directory: dir, shard: s, lifecycle: m}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", c.show)
 	mux.HandleFunc("POST /console/sign-in", c.signIn)
@@ -52,6 +54,11 @@ func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycl
 	mux.HandleFunc("POST /console/confirm", c.act(c.confirm))
 	mux.HandleFunc("GET /console/tokens", c.tokens)
 	mux.HandleFunc("POST /console/tokens", c.tokens)
+	if by.Issuer != "" {
+		c.provider = &provider{OIDC: by, redirectURL: baseURL + "/console/oidc/callback", trips: map[string]trip{}}
+		mux.HandleFunc("GET /console/oidc", c.leave)
+		mux.HandleFunc("GET /console/oidc/callback", c.comeBack)
+	}
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
@@ -78,6 +85,9 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 // stranger shows how to sign in, with what stood against it.
 func (c *Console) stranger(w http.ResponseWriter, r *http.Request, err error) {
 	v := view{Frame: pages.Frame{Title: "Sign in"}, Next: pages.Next(r), Accounts: c.directory.HasAccounts()}
+	if c.provider != nil {
+		v.Provider = cmp.Or(c.provider.Name, c.provider.Issuer)
+	}
 	status := http.StatusOK
 	if err != nil {
 		v.Message, status = err.Error(), http.StatusUnauthorized
@@ -172,6 +182,7 @@ type view struct {
 	pages.Frame
 	Next     string // where a visitor who signs in goes on to
 	Accounts bool   // there are people who sign in with a password
+	Provider string // the name of an OpenID Connect provider; "" without
 	Homes    []homeView
 	Apps     []appView
 	Counters delivery.Counters

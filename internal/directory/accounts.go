@@ -25,8 +25,11 @@ import (
 type Account struct {
 	ID       id.Account `json:"accountId"`
 	Name     string     `json:"name"`
-	Password string     `json:"password"` // its argon2id hash
-	Created  time.Time  `json:"created"`
+	Password string     `json:"password,omitempty"` // its argon2id hash; "" cannot sign in by one
+	// Issuer and Subject are who the person is to an OpenID Connect provider.
+	Issuer  string    `json:"issuer,omitempty"`
+	Subject string    `json:"subject,omitempty"`
+	Created time.Time `json:"created"`
 }
 
 // SessionLife is how long a sign-in lasts.
@@ -218,7 +221,7 @@ func (d *Directory) SignIn(ctx context.Context, name, password, from string) (to
 	}
 	a, ok := d.person(name)
 	hashed := nobody()
-	if ok {
+	if ok && a.Password != "" {
 		hashed = a.Password
 	}
 	d.people.hashing.Lock()
@@ -228,10 +231,43 @@ func (d *Directory) SignIn(ctx context.Context, name, password, from string) (to
 		d.log.Warn("sign-in refused", "name", name, "from", from)
 		return "", problem.New(problem.Unauthenticated, "The name or the password is wrong. `hark account password` sets another.")
 	}
+	return d.session(ctx, a, from)
+}
+
+// session starts a person's session.
+func (d *Directory) session(ctx context.Context, a *Account, from string) (token string, err error) {
+	now := time.Now().UTC()
 	token = newSecret()
-	t := &Token{ID: id.New[id.Token](), Kind: Session, Name: a.Name, Account: a.ID, Scopes: scope.Person, Created: now.UTC(), Expires: now.UTC().Add(SessionLife)}
+	t := &Token{ID: id.New[id.Token](), Kind: Session, Name: a.Name, Account: a.ID, Scopes: scope.Person, Created: now, Expires: now.Add(SessionLife)}
 	d.log.Info("signed in", "name", a.Name, "from", from)
 	return token, d.putTokens(ctx, map[string]*Token{hash(token): t})
+}
+
+// SignInAs returns the token of a new session for whom an OpenID Connect provider vouches. Who
+// comes for the first time gets an account, by that name if it is free.
+func (d *Directory) SignInAs(ctx context.Context, issuer, subject, name, from string) (token string, err error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.mu.RLock()
+	var a *Account
+	for _, other := range d.people.byName {
+		if other.Issuer == issuer && other.Subject == subject {
+			a = other
+		}
+	}
+	d.mu.RUnlock()
+	if a == nil {
+		made := &Account{ID: id.New[id.Account](), Name: name, Issuer: issuer, Subject: subject, Created: time.Now().UTC().Truncate(time.Millisecond)}
+		if _, taken := d.person(name); taken || !accountName.MatchString(name) {
+			made.Name = "person-" + hash(issuer + " " + subject)[:12]
+		}
+		if err := d.putAccount(ctx, made); err != nil {
+			return "", err
+		}
+		d.log.Info("an account is made for who signs in for the first time", "name", made.Name, "issuer", issuer)
+		a = made
+	}
+	return d.session(ctx, a, from)
 }
 
 // SignOut ends a session. A token of another kind stays.

@@ -30,6 +30,7 @@ type Config struct {
 	PlatformLimits bool          `help:"Rehearse the limits that the platform publishes: how many subscriptions, how many calls a minute, and so on. hark has none of them by itself."`
 	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
+	OIDC           OIDC          `embed:"" prefix:"oidc-"`
 	NATS           NATS          `embed:"" prefix:"nats-"`
 
 	acmeClient *http.Client // of tests
@@ -44,6 +45,14 @@ type TLS struct {
 	ACMEHosts     []string `help:"Names of this server for which Let's Encrypt gives certificates. It must be reached by them on port 443." name:"acme-hosts" placeholder:"HOST"`
 	ACMEEmail     string   `help:"Where Let's Encrypt writes about them." name:"acme-email" placeholder:"ADDRESS"`
 	ACMEDirectory string   `help:"Address of another ACME authority." name:"acme-directory" placeholder:"URL"`
+}
+
+// OIDC says by which OpenID Connect provider people may sign in.
+type OIDC struct {
+	Issuer       string `help:"OpenID Connect provider by which people may sign in; each gets an account of their own. Register --public-url with /console/oidc/callback there." placeholder:"URL"`
+	ClientID     string `help:"What the provider calls this server." name:"client-id" placeholder:"ID"`
+	ClientSecret string `help:"The secret that goes with it; a client without one leaves it out." name:"client-secret" placeholder:"SECRET"`
+	Name         string `help:"What the provider is called on the sign-in page." placeholder:"NAME"`
 }
 
 // NATS says which existing NATS server or cluster to use instead of the embedded engine.
@@ -83,6 +92,9 @@ func (c Config) validate() error {
 	}
 	if c.Retention < 0 || c.Retention > 0 && c.Retention < time.Minute {
 		return fmt.Errorf("--retention %v is too short; it is 0 or at least 1m", c.Retention)
+	}
+	if (c.OIDC.Issuer == "") != (c.OIDC.ClientID == "") {
+		return fmt.Errorf("--oidc-issuer and --oidc-client-id go together")
 	}
 	if (c.TLS.TLSCert == "") != (c.TLS.TLSKey == "") {
 		return fmt.Errorf("--tls-cert and --tls-key go together")

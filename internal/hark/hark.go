@@ -119,7 +119,7 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 		s.lifecycle.Start()
 	}
 	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, PlatformRates: cfg.PlatformLimits, Ready: s.Err})
-	pages := console.New(log, s.directory, s.shard, s.lifecycle)
+	pages := console.New(log, s.directory, s.shard, s.lifecycle, console.OIDC(cfg.OIDC), s.baseURL)
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", pages)
 	mux.Handle("/console/", pages)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // deed is something that is done in a browser.
@@ -43,9 +44,15 @@ func heading(t *testing.T, ctx context.Context, want string) {
 	}
 }
 
-// newAnswer is an app that gives one answer to everything, or with the status 0 none.
+// newAnswer is an app that gives one answer to everything. With the status 0 it is not there, with
+// hangs it never answers.
 func newAnswer(t *testing.T, status int, answer string) (url string) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status == hangs {
+			io.Copy(io.Discard, r.Body) // else nobody sees that the caller is gone
+			<-r.Context().Done()
+			return
+		}
 		w.WriteHeader(status)
 		io.WriteString(w, answer)
 	}))
@@ -56,6 +63,8 @@ func newAnswer(t *testing.T, status int, answer string) (url string) {
 	}
 	return s.URL
 }
+
+const hangs = -1
 
 // shoot takes the screenshot for the docs, when it is asked for.
 func shoot(t *testing.T, ctx context.Context, name string) {
@@ -227,6 +236,7 @@ func TestAppsThatAnswerBadly(t *testing.T) {
 		"invents":  {http.StatusOK, `{"configurationData":{"initialize":{"firstPageId":"1"},"page":{"pageId":"1","sections":[{"settings":[{"id":"x","type":"SMELL"}]}]}}}`, "is of the type \"SMELL\""},
 		"repeats":  {http.StatusOK, `{"configurationData":{"initialize":{},"page":{"pageId":"1","sections":[{"settings":[{"id":"x","type":"TEXT"},{"id":"x","type":"TEXT"}]}]}}}`, "as another of the page"},
 		"is-gone":  {0, "", "cannot be reached"},
+		"hangs":    {hangs, "", "did not answer within 10s"},
 		"oversees": {http.StatusOK, `{"configurationData":{"initialize":{"permissions":["w:locations:*"]},"page":{"pageId":"1","name":"P","sections":[]}}}`, "exceeds what the app"},
 	} {
 		target := newAnswer(t, c.status, c.answer)
@@ -302,4 +312,66 @@ func TestAPIAccessInARealBrowser(t *testing.T) {
 	poke("/leave?id=" + installed)
 	want(t, "the app that is told", app.next("uninstalled")["installedAppId"], installed)
 	app.next("forgotten")
+}
+
+// TestInstallerOnAPhoneByKeyboard installs an app on a narrow screen with the keyboard alone, and
+// without scripts: hark's pages have none and allow none.
+func TestInstallerOnAPhoneByKeyboard(t *testing.T) {
+	t.Parallel()
+	requireNode(t)
+	ctx := browser(t)
+	h := start(t, "--listen", "127.0.0.1:0")
+	app := h.run("node/settings.js")
+	h.sdk(nil, "apps", "create", map[string]any{
+		"appName": "night-watch", "displayName": "Night Watch", "appType": "WEBHOOK_SMART_APP", "classifications": []string{"AUTOMATION"},
+		"webhookSmartApp": map[string]any{"targetUrl": fmt.Sprintf("http://127.0.0.1:%v/", app.next("listening")["port"])},
+		"oauth":           map[string]any{"clientName": "Night Watch", "scope": []string{"r:devices:*", "x:devices:*", "r:locations:*"}},
+	})
+	fits := func(title string) {
+		t.Helper()
+		heading(t, ctx, title)
+		for what, expression := range map[string]string{
+			"wider than the screen": `document.documentElement.scrollWidth > 360`, "with a script": `document.scripts.length > 0`,
+			"without the colours of the dark": `!getComputedStyle(document.documentElement).colorScheme.includes('dark')`,
+			"with a field without a name":     `[...document.querySelectorAll('input:not([type=hidden]), select')].some(f => !f.labels?.length && !f.ariaLabel)`,
+		} {
+			if ask(t, ctx, chromedp.Evaluate[bool](expression)) {
+				t.Errorf("the page %q is %s", title, what)
+			}
+		}
+	}
+	// press goes on with the tabulator to what the expression wants, and presses a key there.
+	press := func(wanted, key string) {
+		t.Helper()
+		for range 60 {
+			if ask(t, ctx, chromedp.Evaluate[bool](`(f => `+wanted+`)(document.activeElement)`)) {
+				do(t, ctx, "press a key", chromedp.KeyEvent(key))
+				return
+			}
+			do(t, ctx, "go on", chromedp.KeyEvent(kb.Tab))
+		}
+		t.Fatalf("the keyboard does not reach %s", wanted)
+	}
+	write := func(id, text string) {
+		t.Helper()
+		press(`f.id === '`+id+`'`, text)
+	}
+	const first = `f.matches('button.first')`
+	do(t, ctx, "open", chromedp.EmulateViewport(360, 740), chromedp.Navigate(h.BaseURL+"/?token="+h.Token+"&next=/install/night-watch"))
+	fits("Install Night Watch")
+	press(first, kb.Enter)
+	fits("Welcome to Night Watch")
+	press(first, kb.Enter)
+	fits("What to watch, what to light")
+	press(`f.name === 'doors'`, " ")
+	press(`f.name === 'lamp'`, " ")
+	press(first, kb.Enter)
+	fits("Details")
+	write("input-level", "50")
+	press(`f.name === 'colour'`, " ")
+	press(first, kb.Enter)
+	fits("Install Night Watch in Home")
+	press(first, kb.Enter)
+	fits("Done")
+	want(t, "the brightness", at(t, app.next("installed"), "config", "level", 0, "stringConfig", "value"), "50")
 }

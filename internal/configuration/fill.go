@@ -46,7 +46,7 @@ func (s *Setting) Choices(h *Home, config apps.Config) []Choice {
 		for _, sc := range h.Scenes {
 			add(sc.ID.String(), sc.Name, "")
 		}
-	case Enum, Sound, MessageGroup:
+	case Enum, Sound, MessageGroup, Message:
 		for _, o := range s.Options {
 			add(o.ID, o.Name, "")
 		}
@@ -192,11 +192,11 @@ func (s *Setting) entry(v string, h *Home) (e apps.ConfigEntry, wrong string) {
 			return apps.ConfigEntry{ValueType: "SCENE", Scene: &apps.SceneConfig{SceneID: v, Permissions: []string{"x"}}}, ""
 		}
 		return e, "This scene is not there any more."
-	case Enum, Sound, MessageGroup:
+	case Enum, Sound, MessageGroup, Message:
 		if !slices.ContainsFunc(s.AllOptions(), func(o Option) bool { return o.ID == v }) {
 			return e, "This is none of the choices."
 		}
-		if s.Type == MessageGroup {
+		if s.Type == MessageGroup || s.Type == Message {
 			return apps.ConfigEntry{ValueType: "MESSAGE", Message: &apps.MessageConfig{MessageGroupKey: v}}, ""
 		}
 	default:

@@ -53,6 +53,7 @@ const (
 	Enum         = "ENUM"
 	Sound        = "SOUND"
 	MessageGroup = "MESSAGE_GROUP"
+	Message      = "MESSAGE"
 	Boolean      = "BOOLEAN"
 	Number       = "NUMBER"
 	Decimal      = "DECIMAL"
@@ -72,7 +73,7 @@ const (
 )
 
 // chosen are the types that have a value; the others are only shown.
-var chosen = []string{Device, Mode, Scene, Enum, Sound, MessageGroup, Boolean, Number, Decimal, Text, Password, Phone, Email, Time}
+var chosen = []string{Device, Mode, Scene, Enum, Sound, MessageGroup, Message, Boolean, Number, Decimal, Text, Password, Phone, Email, Time}
 
 var shown = []string{Paragraph, Link, PageLink, Image, Icon, Images, Video, OAuth}
 

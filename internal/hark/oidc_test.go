@@ -61,7 +61,7 @@ func TestSigningInByOpenIDConnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		_, where, page = p.do(r)
+		_, where, _ = p.do(r)
 		_, callback, page = p.get(where.String())
 		if callback.Query().Get("code") == "" {
 			t.Fatalf("the provider leads to %s: %s", callback, page)

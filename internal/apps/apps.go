@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"hark/internal/id"
@@ -146,6 +147,9 @@ func (a *App) Check() error {
 	return a.OAuth.Check()
 }
 
+// unsafeSchemes are those of URLs that lead to no app.
+var unsafeSchemes = []string{"javascript", "data", "vbscript", "file", "blob", "about"}
+
 // Check reports what is wrong with an OAuth client's details.
 func (o *OAuth) Check() error {
 	if len(o.RedirectURIs) > 10 {
@@ -154,6 +158,8 @@ func (o *OAuth) Check() error {
 	for _, u := range o.RedirectURIs {
 		if parsed, err := url.Parse(u); err != nil || !parsed.IsAbs() || parsed.Fragment != "" {
 			return problem.Field("redirectUris", "PatternError", "%.200q is not an absolute URL without a fragment", u)
+		} else if slices.Contains(unsafeSchemes, strings.ToLower(parsed.Scheme)) {
+			return problem.Field("redirectUris", "PatternError", "%.200q begins with %s:, which runs or opens something at the person's browser instead of leading to an app", u, parsed.Scheme)
 		}
 	}
 	return nil

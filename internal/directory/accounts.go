@@ -206,14 +206,15 @@ func noAccount(name string) error {
 
 // How often somebody may try to sign in.
 var (
-	triesOfAName     = limits.Rate{What: "sign-ins of a name", Calls: 10, Per: 10 * time.Minute}
+	triesOfBoth      = limits.Rate{What: "sign-ins of a name from an address", Calls: 10, Per: 10 * time.Minute}
+	triesOfAName     = limits.Rate{What: "sign-ins of a name", Calls: 100, Per: 10 * time.Minute}
 	triesOfAnAddress = limits.Rate{What: "sign-ins from an address", Calls: 50, Per: 10 * time.Minute}
 )
 
 // SignIn returns the token of a new session. From is where the person is, for the limits.
 func (d *Directory) SignIn(ctx context.Context, name, password, from string) (token string, err error) {
 	now := time.Now()
-	for rate, of := range map[limits.Rate]string{triesOfAName: strings.ToLower(name), triesOfAnAddress: from} {
+	for rate, of := range map[limits.Rate]string{triesOfBoth: strings.ToLower(name) + " " + from, triesOfAName: strings.ToLower(name), triesOfAnAddress: from} {
 		if left, wait := d.people.attempts.Count(rate, of, now); left < 0 {
 			d.log.Warn("sign-ins are refused for a while: too many tries", "name", name, "from", from, "wait", wait)
 			return "", problem.New(problem.TooMany, "Too many tries to sign in; come back in %v.", wait.Round(time.Second))

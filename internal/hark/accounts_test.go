@@ -90,6 +90,11 @@ func TestPeopleSeeTheirOwnHomes(t *testing.T) {
 	b.report(bobsLamp, "switch", "switch", "on")
 	equal(t, "the first report that Bob's stream shows", get(bobs.next("DEVICE_EVENT").json(), "deviceEvent", "deviceId"), bobsLamp)
 
+	// An app that Bob lets change apps can change his, and not hers.
+	meddler := b.install("meddler", "w:apps:*", "r:apps:*")
+	contains(t, "an app of Bob's", get(b.as(meddler.access).refused(http.StatusForbidden, "DELETE", "/apps/ada-app", nil), "message"), "another account")
+	b.as(meddler.access).ok("PUT", "/apps/meddler", object{"description": "of his own"})
+
 	// Her token can do no more than she, and one with fewer scopes no more than these.
 	a.refused(http.StatusForbidden, "POST", "/hark/v1/tokens", object{"name": "more", "scopes": []string{"w:hark"}})
 	reader := a.as(ada.token("r:devices:*"))

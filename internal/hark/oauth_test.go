@@ -215,6 +215,10 @@ func TestOAuthAttacks(t *testing.T) {
 		t.Errorf("an unknown client: %d", status)
 	}
 
+	for _, uri := range []string{"javascript:alert(1)", "DATA:text/html,x", "/relative", "http://app.example/#fragment"} {
+		h.refused(http.StatusUnprocessableEntity, "PUT", "/apps/honest/oauth", object{"scope": []string{"r:devices:*"}, "redirectUris": []string{uri}})
+	}
+
 	// What the app is told by its redirect URI.
 	told := func(what, address, code string, words ...string) {
 		t.Helper()

@@ -114,6 +114,9 @@ func (i *Installer) visit(do func(*visit) error) http.HandlerFunc {
 	}
 }
 
+// who tells visitors apart.
+func (v *visit) who() string { return v.visitor.Account.String() + " " + v.visitor.Name }
+
 func (v *visit) frame(title string) pages.Frame {
 	return pages.Frame{Title: title, Visitor: v.visitor.Name}
 }
@@ -212,7 +215,7 @@ func (v *visit) flow() (*flow, error) {
 	v.mu.Lock()
 	f := v.flows[v.PathValue("flow")]
 	v.mu.Unlock()
-	if f == nil || f.visitor != v.visitor.Name || time.Since(f.began) > flowLife {
+	if f == nil || f.visitor != v.who() || time.Since(f.began) > flowLife {
 		return nil, problem.New(problem.NotFound, "There is nothing to go on with here: it was finished, it took longer than %v, or hark was started anew. Begin again; nothing was installed.", flowLife)
 	}
 	f.mu.Lock()
@@ -263,7 +266,7 @@ func (i *Installer) begin(v *visit) error {
 
 // start asks the app what it is and for its first page, and leads to that.
 func (v *visit) start(f *flow, at id.Location) (err error) {
-	f.id, f.visitor, f.began, f.by.Locale = id.New[id.Token]().String(), v.visitor.Name, time.Now(), v.locale()
+	f.id, f.visitor, f.began, f.by.Locale = id.New[id.Token]().String(), v.who(), time.Now(), v.locale()
 	if f.location, err = v.shard.Location(v.visitor, at); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ type Principal struct {
 	InstalledApp id.InstalledApp // zero for a person
 	App          id.App          // zero for a person
 	Location     id.Location     // an installed app's location; zero for a person
-	Account      id.Account      // a person's; zero for who owns the server
+	Account      id.Account      // a person's, or that of whose home an app is installed in; zero is the server's owner
 	Homes        []id.Location   // an account's locations
 	Scopes       Set
 }

@@ -37,11 +37,18 @@ func (s *Shard) Principal(token string) (scope.Principal, error) {
 		s.mu.RUnlock()
 		return p, nil
 	}
-	in, ok := s.Installed(t.InstalledApp)
-	if !ok {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	found := s.installed[t.InstalledApp]
+	if found == nil {
 		return scope.Principal{}, problem.New(problem.Unauthenticated, "The access token belongs to the installed app %s, which was deleted.", t.InstalledApp)
 	}
-	return scope.Principal{Name: "installed app " + in.DisplayName, InstalledApp: in.ID, App: in.App, Location: in.Location, Scopes: in.Permissions}, nil
+	in := found.app
+	p := scope.Principal{Name: "installed app " + in.DisplayName, InstalledApp: in.ID, App: in.App, Location: in.Location, Scopes: in.Permissions}
+	if l := s.locations[in.Location]; l != nil {
+		p.Account = l.home.Owner
+	}
+	return p, nil
 }
 
 // Installed returns the installed app as it is now. It must not be changed.

@@ -59,7 +59,7 @@ func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycl
 		mux.HandleFunc("GET /console/oidc", c.leave)
 		mux.HandleFunc("GET /console/oidc/callback", c.comeBack)
 	}
-	return http.NewCrossOriginProtection().Handler(mux)
+	return pages.Guard(c.log, mux)
 }
 
 // signIn takes a name with its password, or a token, from a form. In the address it would stay

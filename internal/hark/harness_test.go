@@ -30,6 +30,25 @@ type instance struct {
 	token    string
 	location string
 	stop     func()
+	log      *logbook
+}
+
+// logbook is what a hark logged.
+type logbook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logbook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // run starts a hark on the data directory, with the demo home.
@@ -39,7 +58,8 @@ func run(t *testing.T, dir string, change ...func(*Config)) *instance {
 	for _, c := range change {
 		c(&cfg)
 	}
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	book := new(logbook)
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), book), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := New(ctx, cfg, log, Demo)
 	if err != nil {
@@ -53,7 +73,7 @@ func run(t *testing.T, dir string, change ...func(*Config)) *instance {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	home, _ := s.Home()
-	i := &instance{t: t, server: s, token: token, location: home.ID.String()}
+	i := &instance{t: t, server: s, token: token, location: home.ID.String(), log: book}
 	i.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -145,6 +145,11 @@ func TestAnotherMakersClient(t *testing.T) {
 		if seconds, ok := token.Extra("expires_in").(float64); !ok || seconds > 86400 || seconds < 86390 {
 			t.Errorf("expires_in is %v", token.Extra("expires_in"))
 		}
+		for _, account := range []string{"developer_account_id", "iot_account_id", "owner_account_id"} {
+			if text, _ := token.Extra(account).(string); len(text) != 36 {
+				t.Errorf("%s is %v", account, token.Extra(account))
+			}
+		}
 		installed := token.Extra("installed_app_id").(string)
 		equal(t, "the installed app", get(h.as(token.AccessToken).ok("GET", "/installedapps/"+installed, nil), "locationId"), h.location)
 		devices := h.as(token.AccessToken).ok("GET", "/devices", nil)["items"].([]any)
@@ -303,7 +308,7 @@ func TestOAuthAttacks(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Origin", "https://evil.example")
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
-	if status, where, _ := p.do(r); status != http.StatusForbidden || where.String() != "" {
+	if status, where, page := p.do(r); status != http.StatusForbidden || where.String() != "" || !strings.Contains(page, "sent by another site (https://evil.example)") {
 		t.Errorf("consent from another site: %d %s", status, where)
 	}
 	limited := h.ok("POST", "/hark/v1/tokens", object{"name": "guest", "scopes": []string{"r:locations:*", "w:installedapps:*", "r:installedapps:*"}})
@@ -328,4 +333,8 @@ func TestOAuthAttacks(t *testing.T) {
 	h.as(token.AccessToken).refused(http.StatusUnauthorized, "GET", "/devices", nil)
 	_, err = exchange(config, late)
 	refused("a code of a deleted app", err, "invalid_client")
+
+	// Each of these is in the log, with what stood against it.
+	contains(t, "the log", h.log.String(), "registered redirect URIs", "does not know", "error=invalid_scope", "error=unsupported_response_type", "has to use PKCE", "code was used twice", "another client",
+		"error=invalid_client", "must be the same", "code_verifier is not the one", "form from another site", "origin=https://evil.example", "cannot grant", "no location with the id")
 }

@@ -77,10 +77,23 @@ type tokensView struct {
 	Scope          string          `json:"scope"`
 	AccessTier     int             `json:"access_tier"`
 	InstalledAppID id.InstalledApp `json:"installed_app_id"`
+	Developer      string          `json:"developer_account_id"`
+	IoT            string          `json:"iot_account_id"`
+	Owner          string          `json:"owner_account_id"`
 }
 
-func viewTokens(in *apps.Installed, pair directory.Pair) *tokensView {
-	return &tokensView{pair.Access, "bearer", pair.Refresh, secondsUntil(pair.Expires), strings.Join(in.Permissions.Strings(), " "), 0, in.ID}
+// viewTokens shows an installed app's tokens; the accounts are those of its developer and of
+// whose home it is in.
+func (c *call) viewTokens(in *apps.Installed, pair directory.Pair) *tokensView {
+	home := c.directory.Account()
+	if l, err := c.shard.Location(scope.Principal{Scopes: scope.All}, in.Location); err == nil && !l.Owner.IsZero() {
+		home = l.Owner
+	}
+	developer := c.directory.Account()
+	if a, ok := c.directory.App(in.App); ok {
+		developer = a.Owner
+	}
+	return &tokensView{pair.Access, "bearer", pair.Refresh, secondsUntil(pair.Expires), strings.Join(in.Permissions.Strings(), " "), 0, in.ID, developer.String(), home.String(), home.String()}
 }
 
 func (c *call) installedID() (id.InstalledApp, error) {
@@ -147,7 +160,7 @@ func (c *call) install() (any, error) {
 	}
 	answer := installedBody{InstalledApp: c.viewInstalled(in), Detail: viewConfiguration(in)}
 	if a, ok := c.directory.App(in.App); ok && !a.SmartApp() {
-		answer.Tokens = viewTokens(in, pair)
+		answer.Tokens = c.viewTokens(in, pair)
 		c.warnIfPending(a)
 	}
 	return answer, nil

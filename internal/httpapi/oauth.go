@@ -78,7 +78,7 @@ func (c *call) token() (any, error) {
 	if !ok {
 		return c.oauthRefused(http.StatusBadRequest, "invalid_grant", "The installed app was deleted.")
 	}
-	return viewTokens(in, pair), nil
+	return c.viewTokens(in, pair), nil
 }
 
 // personTokens are the tokens of a client that acts for a person, such as the command line.

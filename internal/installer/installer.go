@@ -75,7 +75,7 @@ func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycl
 		mux.HandleFunc("POST "+version+"/oauth/authorize", i.visit(i.answer))
 	}
 	mux.HandleFunc("GET /oauth/callback/{flow}", i.visit(i.callBack))
-	i.handler = http.NewCrossOriginProtection().Handler(mux)
+	i.handler = pages.Guard(i.log, mux)
 	return i
 }
 

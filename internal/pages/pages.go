@@ -80,6 +80,16 @@ func Secure(r *http.Request) bool {
 	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
 }
 
+// Guard refuses forms that come from other sites, says so to the person, and logs it.
+func Guard(log *slog.Logger, h http.Handler) http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		log.Warn("a form from another site was refused", "path", r.URL.Path, "origin", r.Header.Get("Origin"), "from", r.RemoteAddr)
+		http.Error(w, "This form was sent by another site ("+r.Header.Get("Origin")+"), not by a page of hark, so nothing was done. If you meant to, open hark's own page and do it there.", http.StatusForbidden)
+	}))
+	return guard.Handler(h)
+}
+
 // Token returns what the browser acts with.
 func Token(r *http.Request) (string, bool) {
 	c, err := r.Cookie(cookie)

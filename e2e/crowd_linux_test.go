@@ -99,7 +99,7 @@ func (c *crowd) open(i int) error {
 	}
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: hark\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\n\r\n", strings.TrimPrefix(made.RegistrationURL, c.h.BaseURL), c.h.Token)
 	head := make([]byte, 0, 1024)
-	for !bytes.HasSuffix(head, []byte("data: welcome\n\n")) {
+	for !bytes.Contains(head, []byte("data: welcome\n\n")) { // a comment may follow at once
 		n, err := conn.Read(head[len(head):cap(head)])
 		if err != nil {
 			return fmt.Errorf("open stream %d: %w after %q", i, err, head)

@@ -32,10 +32,16 @@ type Caller struct {
 	signing chan struct{} // one token for each signature under way: signing is all processor
 }
 
-// New returns a caller that signs with the key, which may take a while to exist.
-func New(key func(context.Context) (*signature.Key, error)) *Caller {
+// maxConnections bounds the connections to one host: an app is called one event at a time, but
+// many apps may be behind one host.
+const maxConnections = 256
+
+// New returns a caller that signs with the key, which may take a while to exist, and calls
+// only where the policy lets it.
+func New(key func(context.Context) (*signature.Key, error), to Egress) *Caller {
 	transport := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: to.control}).DialContext,
+		MaxConnsPerHost:       maxConnections,
 		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: Timeout,
 		MaxIdleConns:          1024,

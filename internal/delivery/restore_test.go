@@ -88,7 +88,7 @@ func TestARestoredCursorTrustsTheJournal(t *testing.T) {
 	}
 	in := &apps.Installed{ID: id.New[id.InstalledApp](), App: app.ID, Location: at, Status: apps.Authorized, Permissions: scope.Set{"r:locations:*"}}
 	sub := &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: at}
-	d := New(t.Context(), log, dir, j, appcall.New(dir.Key), oneApp{in, sub}, limits.Limits{})
+	d := New(t.Context(), log, dir, j, appcall.New(dir.Key, appcall.EgressAny), oneApp{in, sub}, limits.Limits{})
 	before := events[0].Seq - 1
 	d.Restore(in.ID, at, before)
 	d.RestoreLast(at, before)

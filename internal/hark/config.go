@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"hark/internal/appcall"
 	"hark/internal/certs"
 	"hark/internal/engine"
 	"hark/internal/lifecycle"
@@ -25,6 +26,7 @@ type Config struct {
 	TLS            TLS           `embed:""`
 	TrustForwarded bool          `help:"Believe X-Forwarded-Proto and X-Forwarded-Host. Only behind a proxy that sets them."`
 	AutoConfirm    string        `help:"Which targets need no confirmation: none, loopback or any. Default: loopback for hark dev, none for hark serve." enum:",none,loopback,any" default:"" placeholder:"POLICY"`
+	Egress         string        `help:"Where calls to apps may go: internet, lan (private addresses too) or any (this machine too). Default: any for hark dev, lan for hark serve." enum:",internet,lan,any" default:"" placeholder:"POLICY"`
 	Retention      time.Duration `help:"How long events are kept for apps that are behind, and for history; 0 is for ever." default:"168h"`
 	RetentionBytes int64         `help:"How many bytes of events are kept at most; 0 is no limit." default:"0" placeholder:"BYTES"`
 	PlatformLimits bool          `help:"Rehearse the limits that the platform publishes: how many subscriptions, how many calls a minute, and so on. hark has none of them by itself."`
@@ -72,6 +74,17 @@ func (c Config) engine() engine.Config {
 func (c Config) certs() certs.Config {
 	return certs.Config{Cert: c.TLS.TLSCert, Key: c.TLS.TLSKey, ACMEHosts: c.TLS.ACMEHosts, ACMEEmail: c.TLS.ACMEEmail, ACMEDirectory: c.TLS.ACMEDirectory,
 		ACMEClient: c.acmeClient, Dir: c.Data}
+}
+
+// egress returns where calls to apps may go: a demo's apps are on this machine.
+func (c Config) egress(purpose Purpose) appcall.Egress {
+	switch {
+	case c.Egress != "":
+		return appcall.Egress(c.Egress)
+	case purpose == Demo:
+		return appcall.EgressAny
+	}
+	return appcall.EgressLAN
 }
 
 // limits are the guardrails in force.

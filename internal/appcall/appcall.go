@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"time"
 
 	"hark/internal/apps"
@@ -68,6 +69,8 @@ type Failure struct {
 	Target  string // the URL called
 	Status  int    // the answer's status, 0 without one
 	Message string
+	// RetryAfter is how long the app asks to be left alone, by a 429 or 503; 0 is not said.
+	RetryAfter time.Duration
 }
 
 func (f *Failure) Error() string { return f.Message }
@@ -85,7 +88,7 @@ func (c *Caller) Call(ctx context.Context, app *apps.App, body []byte) ([]byte, 
 	defer cancel()
 	r, err := http.NewRequestWithContext(calling, http.MethodPost, app.TargetURL, bytes.NewReader(body))
 	if err != nil {
-		return nil, &Failure{"TargetUnreachableError", app.TargetURL, 0, fmt.Sprintf("%s is no URL that can be called: %v", app.TargetURL, err)}
+		return nil, &Failure{Code: "TargetUnreachableError", Target: app.TargetURL, Message: fmt.Sprintf("%s is no URL that can be called: %v", app.TargetURL, err)}
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
@@ -107,8 +110,11 @@ func (c *Caller) Call(ctx context.Context, app *apps.App, body []byte) ([]byte, 
 		return nil, ctx.Err()
 	}
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		return content, &Failure{"TargetNon200Error", app.TargetURL, answer.StatusCode,
-			fmt.Sprintf("%s answered %s%s", app.TargetURL, answer.Status, excerpt(content))}
+		f := &Failure{Code: "TargetNon200Error", Target: app.TargetURL, Status: answer.StatusCode, Message: fmt.Sprintf("%s answered %s%s", app.TargetURL, answer.Status, excerpt(content))}
+		if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable {
+			f.RetryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
+		}
+		return content, f
 	}
 	if err != nil {
 		return nil, unanswered(app.TargetURL, err)
@@ -132,9 +138,20 @@ func (c *Caller) sign(ctx context.Context, r *http.Request, body []byte, appRSA 
 
 func unanswered(target string, err error) *Failure {
 	if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return &Failure{"TargetTimeoutError", target, 0, fmt.Sprintf("%s did not answer within %v", target, Timeout)}
+		return &Failure{Code: "TargetTimeoutError", Target: target, Message: fmt.Sprintf("%s did not answer within %v", target, Timeout)}
 	}
-	return &Failure{"TargetUnreachableError", target, 0, fmt.Sprintf("%s cannot be reached: %v", target, cause(err))}
+	return &Failure{Code: "TargetUnreachableError", Target: target, Message: fmt.Sprintf("%s cannot be reached: %v", target, cause(err))}
+}
+
+// retryAfter reads the header: seconds or a date (RFC 9110, 10.2.3).
+func retryAfter(header string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(header); err == nil && seconds > 0 && seconds < 1<<30 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
 }
 
 // cause drops the method and URL that net/http puts before what happened.

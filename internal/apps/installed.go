@@ -29,6 +29,14 @@ type Installed struct {
 	Configuration id.Configuration `json:"configurationId"`
 	Config        Config           `json:"config"`
 	Permissions   scope.Set        `json:"permissions"`
+	// Paused says since when and why nothing is delivered; nil while it is.
+	Paused *Pause `json:"paused,omitempty"`
+}
+
+// Pause is a stop of deliveries until somebody resumes them.
+type Pause struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
 }
 
 // Config maps a setting's id to its entries (reference 4.5).

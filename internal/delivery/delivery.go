@@ -24,6 +24,8 @@ import (
 type Home interface {
 	// Installed returns the installed app as it is now.
 	Installed(id.InstalledApp) (*apps.Installed, bool)
+	// Pause stops deliveries to the installed app until its owner resumes them.
+	Pause(ctx context.Context, app id.InstalledApp, reason string) error
 	// MatchFor returns the app's subscriptions that the event matched at its place in the
 	// journal, in the order in which they were made.
 	MatchFor(id.InstalledApp, *event.Event) []*subscription.Subscription
@@ -54,6 +56,12 @@ type Dispatcher struct {
 	dispatched uint64                      // every event up to here has been offered
 	caughtUp   map[id.InstalledApp]bool    // their stored cursors are to be deleted
 	executions limits.Windows
+	refused    map[id.InstalledApp]refusedBy
+	changed    map[string]*Refused // not stored yet; nil is gone
+	schedule   []time.Duration
+	retryTimer *time.Timer
+	retryAt    time.Time
+	retrying   map[id.InstalledApp]bool // a goroutine tries the app's refused events
 	gaps       map[id.InstalledApp][]Gap
 	newGaps    map[id.InstalledApp][]Gap // not stored yet
 	started    bool
@@ -67,6 +75,8 @@ type Counters struct {
 	Unhandled uint64 // answered 422 by a SmartApp: it has no handler
 	Withheld  uint64 // not sent, because a scope was missing
 	Failed    uint64 // attempts that failed
+	Refused   uint64 // events that an app answered 4xx
+	Dead      uint64 // of these, those that were not tried any more
 }
 
 // cursor is one installed app's place in the journal. Its fields are guarded by the
@@ -98,12 +108,14 @@ type item struct {
 	subscriptions []*subscription.Subscription
 }
 
-// New returns a dispatcher that delivers nothing until it is told of events.
-func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *journal.Journal, caller *appcall.Caller, home Home, guardrails limits.Limits) *Dispatcher {
+// New returns a dispatcher that delivers nothing until it is told of events. Refused events are
+// tried again by the schedule.
+func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *journal.Journal, caller *appcall.Caller, home Home, guardrails limits.Limits, schedule []time.Duration) *Dispatcher {
 	d := &Dispatcher{
 		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, home: home, limits: guardrails,
 		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
 		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
+		refused: map[id.InstalledApp]refusedBy{}, changed: map[string]*Refused{}, schedule: schedule, retrying: map[id.InstalledApp]bool{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Stop ends it, after what is under way
 	return d
@@ -133,6 +145,7 @@ func (d *Dispatcher) Start() {
 	for _, c := range d.cursors {
 		d.start(c)
 	}
+	d.alarm()
 }
 
 // Offer takes durable events in journal order, each with the subscriptions that it matched.
@@ -220,6 +233,9 @@ func (d *Dispatcher) Remove(app id.InstalledApp) {
 	delete(d.caughtUp, app)
 	delete(d.gaps, app)
 	delete(d.newGaps, app)
+	for _, r := range d.refused[app] {
+		d.drop(r)
+	}
 }
 
 // Gap says that events outlived the journal's retention before an app took them: those of
@@ -245,6 +261,7 @@ type Checkpoint struct {
 	Cursors  map[id.InstalledApp]uint64 // those that changed
 	Deleted  []id.InstalledApp          // those that are no longer needed
 	Gaps     map[id.InstalledApp][]Gap  // new ones
+	Refused  map[string]*Refused        // those that changed, by key; nil is gone
 }
 
 // Checkpoint returns what changed since the last one. The caller stores it, all or nothing
@@ -271,6 +288,7 @@ func (d *Dispatcher) Checkpoint() Checkpoint {
 	}
 	clear(d.caughtUp)
 	cp.Gaps, d.newGaps = d.newGaps, map[id.InstalledApp][]Gap{}
+	cp.Refused, d.changed = d.changed, map[string]*Refused{}
 	return cp
 }
 
@@ -279,6 +297,9 @@ func (d *Dispatcher) Checkpoint() Checkpoint {
 func (d *Dispatcher) Stop(ctx context.Context) {
 	d.mu.Lock()
 	d.stopping = true
+	if d.retryTimer != nil {
+		d.retryTimer.Stop()
+	}
 	for _, c := range d.cursors {
 		if c.timer != nil {
 			c.timer.Stop()
@@ -322,6 +343,8 @@ type Status struct {
 	Failures    int       `json:"failures"`
 	LastFailure string    `json:"lastFailure,omitempty"`
 	NextAttempt time.Time `json:"nextAttempt,omitzero"`
+	Refused     int       `json:"refused"`     // events that wait to be tried again
+	DeadLetters int       `json:"deadLetters"` // events that are not tried any more
 }
 
 // Status returns where the installed app's deliveries stand.
@@ -329,10 +352,11 @@ func (d *Dispatcher) Status(app id.InstalledApp, location id.Location) Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.cursors[app]
+	waiting, dead := d.refused[app].count()
 	if c == nil {
-		return Status{State: Current, Position: d.last[location], Newest: d.last[location]}
+		return Status{State: Current, Position: d.last[location], Newest: d.last[location], Refused: waiting, DeadLetters: dead}
 	}
-	s := Status{State: Delivering, Position: c.position, Newest: d.last[location], Queued: len(c.queue), Failures: c.failures, LastFailure: c.failure}
+	s := Status{State: Delivering, Refused: waiting, DeadLetters: dead, Position: c.position, Newest: d.last[location], Queued: len(c.queue), Failures: c.failures, LastFailure: c.failure}
 	if !c.behind && len(c.queue) > 0 {
 		s.Position = c.queue[0].event.Seq - 1
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"hark/internal/appcall"
@@ -23,6 +24,9 @@ const (
 	firstDelay = time.Second
 	lastDelay  = time.Minute
 )
+
+// maxRetryAfter bounds what an app can ask for by Retry-After.
+const maxRetryAfter = time.Hour
 
 func delay(failures int) time.Duration {
 	d := min(firstDelay<<min(failures-1, 10), lastDelay)
@@ -200,6 +204,9 @@ func (d *Dispatcher) fail(c *cursor, err error) {
 		return
 	}
 	wait := delay(c.failures + 1)
+	if f, ok := err.(*appcall.Failure); ok { // unwrapped, too
+		wait = max(wait, min(f.RetryAfter, maxRetryAfter))
+	}
 	if p, ok := err.(paced); ok { // likewise
 		wait = p.wait
 	} else {
@@ -217,7 +224,8 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 	if c.partial != it.event.Seq {
 		c.partial, c.partialDone = it.event.Seq, nil
 	}
-	for _, s := range it.subscriptions {
+	for i := 0; i < len(it.subscriptions); i++ {
+		s := it.subscriptions[i]
 		if _, done := c.partialDone[s.ID]; done {
 			continue
 		}
@@ -236,7 +244,17 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 			return err
 		}
 		if err := d.send(app, in, it.event, s); err != nil {
-			return err
+			f, ok := err.(*appcall.Failure) // Call returns it unwrapped
+			switch {
+			case ok && f.Status == http.StatusGone:
+				if err := d.home.Pause(d.ctx, in.ID, f.Message); err != nil {
+					return err
+				}
+				i-- // it is held from now on, as the next turn sees
+				continue
+			case !ok || !isRefusal(f.Status) || !d.refuse(in, it.event, s, f):
+				return err
+			}
 		}
 		if len(it.subscriptions) > 1 {
 			if c.partialDone == nil {
@@ -263,6 +281,9 @@ func (d *Dispatcher) pace(app id.InstalledApp) error {
 // Held returns why nothing may be sent to the installed app for now, nil when it may. What
 // waits goes out once that ends.
 func Held(app *apps.App, in *apps.Installed) error {
+	if p := in.Paused; p != nil {
+		return fmt.Errorf("deliveries are paused since %s: %s. POST /hark/v1/installedapps/%s/resume lets them go on, with all that waits", p.Since.UTC().Format(time.RFC3339), p.Reason, in.ID)
+	}
 	if in.Status != apps.Authorized {
 		return errors.New("the app's INSTALL call has not ended yet")
 	}

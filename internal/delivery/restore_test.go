@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -29,6 +30,8 @@ type oneApp struct {
 }
 
 func (h oneApp) Installed(id.InstalledApp) (*apps.Installed, bool) { return h.app, true }
+
+func (h oneApp) Pause(context.Context, id.InstalledApp, string) error { return nil }
 
 func (h oneApp) MatchFor(_ id.InstalledApp, e *event.Event) []*subscription.Subscription {
 	if h.sub.Matches(e) != subscription.Matches {
@@ -88,7 +91,7 @@ func TestARestoredCursorTrustsTheJournal(t *testing.T) {
 	}
 	in := &apps.Installed{ID: id.New[id.InstalledApp](), App: app.ID, Location: at, Status: apps.Authorized, Permissions: scope.Set{"r:locations:*"}}
 	sub := &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: at}
-	d := New(t.Context(), log, dir, j, appcall.New(dir.Key, appcall.EgressAny), oneApp{in, sub}, limits.Limits{})
+	d := New(t.Context(), log, dir, j, appcall.New(dir.Key, appcall.EgressAny), oneApp{in, sub}, limits.Limits{}, Schedule)
 	before := events[0].Seq - 1
 	d.Restore(in.ID, at, before)
 	d.RestoreLast(at, before)

@@ -35,7 +35,8 @@ type Config struct {
 	OIDC           OIDC          `embed:"" prefix:"oidc-"`
 	NATS           NATS          `embed:"" prefix:"nats-"`
 
-	acmeClient *http.Client // of tests
+	acmeClient *http.Client    // of tests
+	retries    []time.Duration // of refused events, in tests
 }
 
 // TLS says where the server answers by HTTPS, for the hosts that clients have built in too, and

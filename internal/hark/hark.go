@@ -103,7 +103,7 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	caller := appcall.New(s.directory.Key, cfg.egress(purpose))
 	s.later(func(context.Context) { caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
-		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(),
+		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), Retries: cfg.retries,
 	}, s.directory, caller, log)
 	if err != nil {
 		return err

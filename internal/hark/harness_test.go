@@ -220,11 +220,12 @@ func (i *instance) report(device, capability, attribute string, value any) strin
 // receiver is an app's endpoint. It verifies every signature.
 type receiver struct {
 	*httptest.Server
-	t      *testing.T
-	calls  chan object
-	answer atomic.Pointer[func(object) int]
-	public func() string // the PEM that signatures are verified by; nil asks the key server
-	keys   sync.Map
+	t       *testing.T
+	calls   chan object
+	answer  atomic.Pointer[func(object) int]
+	public  func() string // the PEM that signatures are verified by; nil asks the key server
+	keys    sync.Map
+	headers sync.Map // that answers have
 }
 
 func receive(t *testing.T, key string) *receiver {
@@ -252,6 +253,7 @@ func receive(t *testing.T, key string) *receiver {
 			fmt.Fprintf(w, `{"pingData":{"challenge":%q}}`, get(call, "pingData", "challenge"))
 			return
 		}
+		r.headers.Range(func(name, value any) bool { w.Header().Set(name.(string), value.(string)); return true })
 		w.WriteHeader(status)
 		fmt.Fprint(w, `{"statusCode":200,"eventData":{}}`)
 	}))

@@ -130,6 +130,13 @@ func (a *API) routes() {
 	a.handle("POST /hark/v1/explain", (*call).explain)
 	a.handle("POST /hark/v1/preview", (*call).preview)
 	a.handle("GET /hark/v1/installedapps/{installedApp}/delivery", (*call).deliveryStatus)
+	a.handle("POST /hark/v1/installedapps/{installedApp}/pause", (*call).pause)
+	a.handle("POST /hark/v1/installedapps/{installedApp}/resume", (*call).resume)
+	a.handle("GET /hark/v1/installedapps/{installedApp}/refused", (*call).listRefused)
+	for _, refused := range []string{"/refused", "/refused/{event}"} {
+		a.handle("POST /hark/v1/installedapps/{installedApp}"+refused+"/retry", (*call).retryRefused)
+		a.handle("DELETE /hark/v1/installedapps/{installedApp}"+refused, (*call).forgetRefused)
+	}
 	a.handle("POST /hark/v1/installedapps/{installedApp}/execute", (*call).executeInstalled)
 	a.handle("POST /hark/v1/apps/{app}/confirm", (*call).confirmApp)
 	a.handle("GET /hark/v1/accounts", (*call).listAccounts)

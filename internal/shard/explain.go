@@ -21,6 +21,7 @@ const (
 	NotAllowed = "withheld"    // it is, but the app lacks the scope
 	Waiting    = "waiting"     // it will be sent when what holds the app back ends
 	Delivered  = "delivered"   // the app's position is past it
+	DeadLetter = "dead letter" // the app refused it to the end
 	WouldSend  = "would be sent"
 )
 
@@ -101,6 +102,12 @@ func (s *Shard) explain(in *installed, sub *subscription.Subscription, e *event.
 	x.Sends = e.Webhook(sub.DeliveryName())
 	if err := delivery.Withheld(in.app, e); err != nil {
 		x.Verdict, x.Why, x.Sends = NotAllowed, err.Error(), nil
+		return x
+	}
+	if r := s.delivery.FindRefused(in.app.ID, e.ID, sub.ID); r != nil {
+		if x.Verdict, x.Why = DeadLetter, fmt.Sprintf("it matches, but the app refused it %d times; it is not tried any more. The last answer: %s", r.Attempts, r.Failure); !r.Dead {
+			x.Verdict, x.Why = Waiting, fmt.Sprintf("it matches, but the app refused it %d times; it is tried again at %s. The last answer: %s", r.Attempts, r.Next.UTC().Format(time.RFC3339), r.Failure)
+		}
 		return x
 	}
 	st := s.delivery.Status(in.app.ID, in.app.Location)

@@ -266,6 +266,27 @@ func (s *Shard) changeInstalled(ctx context.Context, app id.InstalledApp, kind s
 	return updated, err
 }
 
+// Pause stops deliveries to an installed app; what happens waits.
+func (s *Shard) Pause(ctx context.Context, app id.InstalledApp, reason string) error {
+	_, err := s.changeInstalled(ctx, app, "", func(in *apps.Installed) error {
+		if in.Paused == nil {
+			in.Paused = &apps.Pause{Since: time.Now().UTC().Truncate(time.Millisecond), Reason: reason}
+		}
+		return nil
+	})
+	if err == nil {
+		s.log.Warn("deliveries to an app are paused", "installedApp", app, "because", reason)
+	}
+	return err
+}
+
+// Resume lets deliveries go on, with all that waits.
+func (s *Shard) Resume(ctx context.Context, app id.InstalledApp) error {
+	_, err := s.changeInstalled(ctx, app, "", func(in *apps.Installed) error { in.Paused = nil; return nil })
+	s.delivery.Wake(app)
+	return err
+}
+
 // Farewell is an app that was uninstalled and is still to be told so.
 type Farewell struct {
 	App       *apps.App       `json:"app"`
@@ -316,6 +337,9 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) er
 		writes := []records.Write{{Kind: kindInstalled, ID: app.String()}, {Kind: kindCursor, ID: app.String()}}
 		for _, g := range s.delivery.Gaps(app) {
 			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g)})
+		}
+		for _, r := range s.delivery.Refused(app) {
+			writes = append(writes, records.Write{Kind: kindRefused, ID: r.Key()})
 		}
 		s.delivery.Remove(app)
 		for stream, r := range s.streams {

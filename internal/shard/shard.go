@@ -120,7 +120,8 @@ const (
 	kindSubscription = "subscription"
 	kindCursor       = "cursor"
 	kindStream       = "stream"
-	kindGap          = "gap" // an installed app's, by the position after which it begins
+	kindGap          = "gap"     // an installed app's, by the position after which it begins
+	kindRefused      = "refused" // an event that an app refused
 	kindCheckpoint   = "checkpoint"
 )
 
@@ -146,6 +147,8 @@ type Config struct {
 	Name    string // of a-z 0-9; names its streams
 	Journal journal.Config
 	Limits  limits.Limits
+	// Retries is when an event that an app refuses is tried again; nil is delivery.Schedule.
+	Retries []time.Duration
 	Silent  bool // deliver nothing: what waits goes on waiting, and no schedule is due
 	// Now tells the time to schedules and to the watch over silent devices; nil is the clock.
 	Now func() time.Time
@@ -173,7 +176,10 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.delivery = delivery.New(ctx, log, dir, j, caller, s, cfg.Limits)
+	if cfg.Retries == nil {
+		cfg.Retries = delivery.Schedule
+	}
+	s.delivery = delivery.New(ctx, log, dir, j, caller, s, cfg.Limits, cfg.Retries)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
 		j.Close()
 		store.Close()
@@ -395,6 +401,13 @@ func (s *Shard) checkpointWrites(p pending) []records.Write {
 			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g), Value: g})
 		}
 	}
+	for key, r := range cp.Refused {
+		w := records.Write{Kind: kindRefused, ID: key}
+		if r != nil {
+			w.Value = r
+		}
+		writes = append(writes, w)
+	}
 	now := checkpoint{State: p.position, LowWater: cp.LowWater}
 	if writes = append(writes, s.bury()...); len(writes) > 0 || now != s.stored {
 		writes = append(writes, records.Write{Kind: kindCheckpoint, ID: "shard", Value: now})
@@ -546,6 +559,7 @@ type loader struct {
 	scenes        []*home.Scene
 	schedules     []*schedule.Schedule
 	farewells     []*Farewell
+	refused       []*delivery.Refused
 	announced     map[id.Event]*event.Event
 	order         []id.Event // in which the events were announced
 	checkpoint    checkpoint
@@ -568,6 +582,8 @@ func (l *loader) load(kind, key string, data []byte) error {
 		err = loadInto(data, &l.schedules)
 	case kindFarewell:
 		err = loadInto(data, &l.farewells)
+	case kindRefused:
+		err = loadInto(data, &l.refused)
 	case kindAnnounced:
 		var e *event.Event
 		if e, err = event.Decode(data); err == nil {
@@ -676,6 +692,11 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 	}
 	for _, r := range l.streams {
 		s.streams[r.ID] = r
+	}
+	for _, r := range l.refused {
+		if s.installed[r.InstalledApp] != nil {
+			s.delivery.RestoreRefused(r)
+		}
 	}
 	for _, sc := range l.schedules {
 		if in := s.installed[sc.InstalledApp]; in != nil {

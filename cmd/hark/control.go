@@ -48,11 +48,15 @@ func request(ctx context.Context, dir, method, path string, body, answer any) er
 		return new(net.Dialer).DialContext(ctx, "unix", hark.ControlSocket(dir))
 	}}}
 	defer client.CloseIdleConnections()
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(b)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://hark"+path, bytes.NewReader(b))
+	r, err := http.NewRequestWithContext(ctx, method, "http://hark"+path, content)
 	if err != nil {
 		return err
 	}
@@ -61,7 +65,7 @@ func request(ctx context.Context, dir, method, path string, body, answer any) er
 		return err
 	}
 	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	answered, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
@@ -69,7 +73,7 @@ func request(ctx context.Context, dir, method, path string, body, answer any) er
 		var refusal struct {
 			Error struct{ Message string }
 		}
-		if json.Unmarshal(content, &refusal) == nil && refusal.Error.Message != "" {
+		if json.Unmarshal(answered, &refusal) == nil && refusal.Error.Message != "" {
 			return errors.New(refusal.Error.Message)
 		}
 		return fmt.Errorf("the server answered %s", response.Status)
@@ -77,5 +81,5 @@ func request(ctx context.Context, dir, method, path string, body, answer any) er
 	if answer == nil {
 		return nil
 	}
-	return json.Unmarshal(content, answer)
+	return json.Unmarshal(answered, answer)
 }

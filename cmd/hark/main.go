@@ -32,14 +32,17 @@ type cli struct {
 	Config   kong.ConfigFlag `help:"YAML file with settings, each named as its flag." placeholder:"FILE" env:"HARK_CONFIG"`
 	Settings hark.Config     `embed:""`
 
-	Dev     devCommand     `cmd:"" help:"Run a whole home on this machine, with virtual devices and a token to start with."`
-	Serve   serveCommand   `cmd:"" help:"Run the server."`
-	Token   tokenCommand   `cmd:"" help:"Make, list and revoke personal access tokens."`
-	Account accountCommand `cmd:"" help:"Add, list and delete the people who may sign in."`
-	CA      caCommand      `cmd:"" name:"ca" help:"Make a certificate authority for this server's HTTPS, and say how to trust it."`
-	Explain explainCommand `cmd:"" help:"Say of an event what becomes of it for each subscription, and why."`
-	Print   configCommand  `cmd:"" name:"config" help:"Print every setting with its meaning and the value in force, as a YAML file."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Dev        devCommand        `cmd:"" help:"Run a whole home on this machine, with virtual devices and a token to start with."`
+	Serve      serveCommand      `cmd:"" help:"Run the server."`
+	Token      tokenCommand      `cmd:"" help:"Make, list and revoke personal access tokens."`
+	Account    accountCommand    `cmd:"" help:"Add, list and delete the people who may sign in."`
+	CA         caCommand         `cmd:"" name:"ca" help:"Make a certificate authority for this server's HTTPS, and say how to trust it."`
+	Explain    explainCommand    `cmd:"" help:"Say of an event what becomes of it for each subscription, and why."`
+	Deliveries deliveriesCommand `cmd:"" help:"Show attempts to deliver events: what was sent, what came back, how long it took."`
+	Replay     replayCommand     `cmd:"" help:"Send past events to an installed app again, or to another address."`
+	Keys       keysCommand       `cmd:"" help:"List and rotate the keys that calls to apps are signed with."`
+	Print      configCommand     `cmd:"" name:"config" help:"Print every setting with its meaning and the value in force, as a YAML file."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 // invocation is what a command is run with.

@@ -22,6 +22,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await,
 			"get":   getURL,
+			"post":  postURL,
+			"found": found,
 			"pick":  pick,
 		},
 	})
@@ -55,6 +57,28 @@ func getURL(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	r, err := http.NewRequest("GET", args[1], nil)
 	ts.Check(err)
+	ask(ts, neg, r, token)
+}
+
+// postURL posts JSON and prints the answer: post TOKEN URL JSON.
+func postURL(ts *testscript.TestScript, neg bool, args []string) {
+	r, err := http.NewRequest("POST", args[1], strings.NewReader(strings.Join(args[2:], " ")))
+	ts.Check(err)
+	ask(ts, neg, r, args[0])
+}
+
+// found repeats a command until it prints the text: found TEXT exec COMMAND...
+func found(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec(args[2], args[3:]...))
+		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("%v did not print %s within 20 s", args[2:], args[0])
+}
+
+func ask(ts *testscript.TestScript, neg bool, r *http.Request, token string) {
 	r.Header.Set("Authorization", "Bearer "+token)
 	response, err := http.DefaultClient.Do(r)
 	ts.Check(err)
@@ -62,7 +86,7 @@ func getURL(ts *testscript.TestScript, neg bool, args []string) {
 	b, err := io.ReadAll(response.Body)
 	ts.Check(err)
 	if (response.StatusCode == http.StatusOK) == neg {
-		ts.Fatalf("%s: %s %s", args[1], response.Status, b)
+		ts.Fatalf("%s: %s %s", r.URL, response.Status, b)
 	}
 	fmt.Fprintf(ts.Stdout(), "%s\n", b)
 }

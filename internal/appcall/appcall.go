@@ -4,6 +4,7 @@ package appcall
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,11 @@ import (
 	"hark/internal/signature"
 )
 
-// Timeout is how long an app may take to answer (reference 3.6).
-const Timeout = 10 * time.Second
+// Keys are the keys that calls are signed with.
+type Keys interface {
+	// KeyOf returns the key of the algorithm that signs calls to the app. It may take a while to exist.
+	KeyOf(context.Context, *apps.App, signature.Algorithm) (*signature.Key, error)
+}
 
 // maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 1 << 20
@@ -29,7 +33,7 @@ const maxAnswer = 1 << 20
 // Caller calls apps. It is safe for concurrent use.
 type Caller struct {
 	client  *http.Client
-	key     func(context.Context) (*signature.Key, error)
+	keys    Keys
 	signing chan struct{} // one token for each signature under way: signing is all processor
 }
 
@@ -37,25 +41,23 @@ type Caller struct {
 // many apps may be behind one host.
 const maxConnections = 256
 
-// New returns a caller that signs with the key, which may take a while to exist, and calls
-// only where the policy lets it.
-func New(key func(context.Context) (*signature.Key, error), to Egress) *Caller {
+// New returns a caller that signs with the keys, and calls only where the policy lets it.
+func New(keys Keys, to Egress) *Caller {
 	transport := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: to.control}).DialContext,
-		MaxConnsPerHost:       maxConnections,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: Timeout,
-		MaxIdleConns:          1024,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
-		ForceAttemptHTTP2:     true,
-		DisableCompression:    true,
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: to.control}).DialContext,
+		MaxConnsPerHost:     maxConnections,
+		TLSHandshakeTimeout: 5 * time.Second,
+		MaxIdleConns:        1024,
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     90 * time.Second,
+		ForceAttemptHTTP2:   true,
+		DisableCompression:  true,
 	}
 	return &Caller{
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // a redirect is an answer other than 2xx
 		}},
-		key:     key,
+		keys:    keys,
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 }
@@ -81,64 +83,121 @@ func (f *Failure) Problem(what string) *problem.Error {
 		With(problem.Detail{Code: f.Code, Target: f.Target, Message: f.Message})
 }
 
-// Call posts the body to the app's target and returns a 2xx answer's body. Any other end is
-// a *Failure, except that of ctx.
-func (c *Caller) Call(ctx context.Context, app *apps.App, body []byte) ([]byte, error) {
-	calling, cancel := context.WithTimeout(ctx, Timeout)
+// Message is what an app is sent.
+type Message struct {
+	Body []byte
+	// ID is the same in every attempt at the message; "" for one that is tried once.
+	ID string
+	// URL is where it goes instead of to the app's target; "" for there.
+	URL string
+	// Replay marks what is sent again because somebody asked for it.
+	Replay string
+}
+
+// Answer is what an app answered, as far as it did, and what the call took.
+type Answer struct {
+	Body   []byte
+	Status int // 0 without one
+	Timing Timing
+}
+
+// Timing is how long the parts of a call took; 0 is what there was none of.
+type Timing struct{ DNS, Connect, TLS, FirstByte, Total time.Duration }
+
+// ReplayHeader marks events that are sent again because somebody asked for it.
+const ReplayHeader = "X-Hark-Replay"
+
+// Call posts the message to the app and returns a 2xx answer. Any other end is a *Failure,
+// except that of ctx; the answer says what is known all the same.
+func (c *Caller) Call(ctx context.Context, app *apps.App, m Message) (answer Answer, err error) {
+	started := time.Now()
+	watch := &stopwatch{timing: &answer.Timing}
+	defer func() { answer.Timing.Total = time.Since(started) }()
+	how := app.Delivery.WithDefaults()
+	calling, cancel := context.WithTimeout(ctx, time.Duration(how.Timeout))
 	defer cancel()
-	r, err := http.NewRequestWithContext(calling, http.MethodPost, app.TargetURL, bytes.NewReader(body))
+	target := cmp.Or(m.URL, app.TargetURL)
+	r, err := http.NewRequestWithContext(watch.with(calling), http.MethodPost, target, bytes.NewReader(m.Body))
 	if err != nil {
-		return nil, &Failure{Code: "TargetUnreachableError", Target: app.TargetURL, Message: fmt.Sprintf("%s is no URL that can be called: %v", app.TargetURL, err)}
+		return answer, &Failure{Code: "TargetUnreachableError", Target: target, Message: fmt.Sprintf("%s is no URL that can be called: %v", target, err)}
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "hark")
 	r.Header.Set("X-St-Correlation", id.New[id.Event]().String())
-	if err := c.sign(calling, r, body, app.SignatureType == apps.AppRSA); err != nil {
-		return nil, err
+	if m.Replay != "" {
+		r.Header.Set(ReplayHeader, m.Replay)
 	}
-	answer, err := c.client.Do(r)
+	if err := c.sign(calling, r, app, how, m); err != nil {
+		return answer, err
+	}
+	response, err := c.client.Do(r)
+	defer watch.stop() // a connection that was made for nothing may still write to it
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return answer, ctx.Err()
 		}
-		return nil, unanswered(app.TargetURL, err)
+		return answer, unanswered(target, how, err)
 	}
-	defer answer.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	defer response.Body.Close()
+	answer.Status = response.StatusCode
+	answer.Body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return answer, ctx.Err()
 	}
-	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		f := &Failure{Code: "TargetNon200Error", Target: app.TargetURL, Status: answer.StatusCode, Message: fmt.Sprintf("%s answered %s%s", app.TargetURL, answer.Status, excerpt(content))}
-		if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable {
-			f.RetryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		f := &Failure{Code: "TargetNon200Error", Target: target, Status: response.StatusCode, Message: fmt.Sprintf("%s answered %s%s", target, response.Status, excerpt(answer.Body))}
+		if response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable {
+			f.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
 		}
-		return content, f
+		return answer, f
 	}
 	if err != nil {
-		return nil, unanswered(app.TargetURL, err)
+		return answer, unanswered(target, how, err)
 	}
-	return content, nil
+	return answer, nil
 }
 
-func (c *Caller) sign(ctx context.Context, r *http.Request, body []byte, appRSA bool) error {
-	key, err := c.key(ctx)
+// sign signs by each scheme that the app has chosen.
+func (c *Caller) sign(ctx context.Context, r *http.Request, app *apps.App, how apps.Delivery, m Message) error {
+	now := time.Now()
+	signature.Digest(r, m.Body, now)
+	if how.Signs(apps.SignStandard) {
+		if err := signature.SignStandard(r, cmp.Or(m.ID, r.Header.Get("X-St-Correlation")), m.Body, now, how.Secrets(now)...); err != nil {
+			return err
+		}
+	}
+	for _, scheme := range []struct {
+		name      string
+		algorithm signature.Algorithm
+	}{{apps.SignRSA, signature.RSA}, {apps.SignECDSA, signature.ECDSA}} {
+		if !how.Signs(scheme.name) {
+			continue
+		}
+		if err := c.signWith(ctx, r, app, scheme.algorithm); err != nil {
+			return fmt.Errorf("sign call to app: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Caller) signWith(ctx context.Context, r *http.Request, app *apps.App, algorithm signature.Algorithm) error {
+	key, err := c.keys.KeyOf(ctx, app, algorithm)
 	if err != nil {
-		return fmt.Errorf("sign call to app: %w", err)
+		return err
 	}
 	select {
 	case c.signing <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("sign call to app: %w", ctx.Err())
+		return ctx.Err()
 	}
 	defer func() { <-c.signing }()
-	return key.Sign(r, body, time.Now(), appRSA)
+	return key.Sign(r, app.SignatureType == apps.AppRSA && algorithm == signature.RSA)
 }
 
-func unanswered(target string, err error) *Failure {
+func unanswered(target string, how apps.Delivery, err error) *Failure {
 	if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return &Failure{Code: "TargetTimeoutError", Target: target, Message: fmt.Sprintf("%s did not answer within %v", target, Timeout)}
+		return &Failure{Code: "TargetTimeoutError", Target: target, Message: fmt.Sprintf("%s did not answer within %v", target, time.Duration(how.Timeout))}
 	}
 	return &Failure{Code: "TargetUnreachableError", Target: target, Message: fmt.Sprintf("%s cannot be reached: %v", target, cause(err))}
 }

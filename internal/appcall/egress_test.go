@@ -39,22 +39,27 @@ func TestEgress(t *testing.T) {
 	}
 }
 
+type oneKey struct{ key *signature.Key }
+
+func (k oneKey) KeyOf(context.Context, *apps.App, signature.Algorithm) (*signature.Key, error) {
+	return k.key, nil
+}
+
 // TestEgressAtConnectTime calls names that lead where the policy does not, redirects, and answers
 // that never end.
 func TestEgressAtConnectTime(t *testing.T) {
 	t.Parallel()
-	key, err := signature.Generate(time.Now())
+	key, err := signature.Generate(signature.RSA, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := func(context.Context) (*signature.Key, error) { return key, nil }
 	var secret, endless atomic.Int32
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { secret.Add(1) }))
 	t.Cleanup(inside.Close)
 	call := func(policy Egress, target string) error {
-		c := New(keys, policy)
+		c := New(oneKey{key}, policy)
 		defer c.Close()
-		_, err := c.Call(t.Context(), &apps.App{TargetURL: target, SignatureType: apps.STPadlock}, []byte("{}"))
+		_, err := c.Call(t.Context(), &apps.App{TargetURL: target, SignatureType: apps.STPadlock}, Message{Body: []byte("{}")})
 		return err
 	}
 	_, port, _ := strings.Cut(strings.TrimPrefix(inside.URL, "http://"), ":")
@@ -85,7 +90,7 @@ func TestEgressAtConnectTime(t *testing.T) {
 	if err := call(EgressAny, flood.URL); err != nil {
 		t.Errorf("an endless answer: %v", err) // what is read of it suffices
 	}
-	if n := endless.Load(); n > 2000 || time.Since(started) > Timeout {
+	if n := endless.Load(); n > 2000 || time.Since(started) > apps.DefaultTimeout {
 		t.Errorf("%d chunks are read in %v", n, time.Since(started))
 	}
 	dripping := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -54,6 +54,10 @@ type App struct {
 	TargetURL     string `json:"targetUrl,omitempty"`
 	TargetStatus  string `json:"targetStatus,omitempty"`
 	SignatureType string `json:"signatureType,omitempty"`
+	// Key names the key whose public part the app was given, for APP_RSA; "" is the server's first.
+	Key string `json:"key,omitempty"`
+	// Delivery says how events go to the target.
+	Delivery Delivery `json:"delivery,omitzero"`
 	// Ping says that the target is proved by PING when it changes, not by CONFIRMATION:
 	// the app was made without requireConfirmation.
 	Ping bool `json:"ping,omitempty"`
@@ -140,9 +144,12 @@ func (a *App) Check() error {
 		}
 	}
 	if a.TargetURL != "" {
-		if err := CheckTarget(a.TargetURL); err != nil {
+		if err := CheckTarget("targetUrl", a.TargetURL); err != nil {
 			return err
 		}
+	}
+	if err := a.Delivery.Check(); err != nil {
+		return err
 	}
 	return a.OAuth.Check()
 }
@@ -165,16 +172,16 @@ func (o *OAuth) Check() error {
 	return nil
 }
 
-// CheckTarget reports what is wrong with a webhook's URL.
-func CheckTarget(target string) error {
+// CheckTarget reports what is wrong with a webhook's URL, which a field has.
+func CheckTarget(field, target string) error {
 	u, err := url.Parse(target)
 	switch {
 	case err != nil || len(target) > 2048:
-		return problem.Field("targetUrl", "PatternError", "%.200q is not a URL of at most 2048 characters", target)
+		return problem.Field(field, "PatternError", "%.200q is not a URL of at most 2048 characters", target)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return problem.Field("targetUrl", "PatternError", "%.200q is not an http or https URL", target)
+		return problem.Field(field, "PatternError", "%.200q is not an http or https URL", target)
 	case u.User != nil || u.Fragment != "":
-		return problem.Field("targetUrl", "PatternError", "%.200q holds a user name or a fragment, which cannot be sent", target)
+		return problem.Field(field, "PatternError", "%.200q holds a user name or a fragment, which cannot be sent", target)
 	}
 	return nil
 }

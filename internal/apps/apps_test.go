@@ -43,7 +43,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	for _, target := range []string{"app.example", "http://", "http://user@app.example/", "http://app.example/#x", "http://app.example/" + strings.Repeat("x", 2048)} {
-		if CheckTarget(target) == nil {
+		if CheckTarget("url", target) == nil {
 			t.Errorf("the target %.60s is accepted", target)
 		}
 	}

@@ -12,10 +12,9 @@ import (
 
 	"hark/internal/appcall"
 	"hark/internal/apps"
-	"hark/internal/directory"
+	"hark/internal/attempts"
 	"hark/internal/event"
 	"hark/internal/id"
-	"hark/internal/journal"
 	"hark/internal/limits"
 	"hark/internal/subscription"
 )
@@ -29,20 +28,52 @@ type Home interface {
 	// MatchFor returns the app's subscriptions that the event matched at its place in the
 	// journal, in the order in which they were made.
 	MatchFor(id.InstalledApp, *event.Event) []*subscription.Subscription
+	// MatchNow returns those of today that the event would have matched, whenever they were made.
+	MatchNow(id.InstalledApp, *event.Event) []*subscription.Subscription
 }
 
-// maxQueue is how many events wait in memory for one app; with more it falls behind.
+// Apps is what delivery asks about apps.
+type Apps interface {
+	// App returns the app as it is now.
+	App(id.App) (*apps.App, bool)
+	// EventToken returns the token that goes with events to the installed app.
+	EventToken(id.InstalledApp, time.Time) string
+}
+
+// Journal is where an app that is behind gets its events from.
+type Journal interface {
+	// Read returns up to limit events of the location after the position, in order.
+	Read(ctx context.Context, at id.Location, after uint64, limit int) ([]*event.Event, error)
+	// First returns the position of the oldest event kept.
+	First(context.Context) (uint64, error)
+}
+
+// Caller makes one call to an app.
+type Caller interface {
+	Call(context.Context, *apps.App, appcall.Message) (appcall.Answer, error)
+}
+
+// Log takes note of attempts.
+type Log interface{ Add(*attempts.Attempt) }
+
+// maxQueue is how many events wait in memory for one app, or four calls' worth of them; with
+// more it falls behind.
 const maxQueue = 256
 
-// readAhead is how many events a cursor that is behind reads from the journal at a time.
-const readAhead = 64
+// How many events a cursor that is behind reads from the journal at a time: four calls' worth,
+// but so many at least and at most.
+const (
+	readAhead    = 64
+	maxReadAhead = 1000
+)
 
 // Dispatcher owns the cursors of one shard.
 type Dispatcher struct {
 	log       *slog.Logger
-	directory *directory.Directory
-	journal   *journal.Journal
-	caller    *appcall.Caller
+	directory Apps
+	journal   Journal
+	caller    Caller
+	attempts  Log
 	home      Home
 	limits    limits.Limits
 
@@ -58,10 +89,10 @@ type Dispatcher struct {
 	executions limits.Windows
 	refused    map[id.InstalledApp]refusedBy
 	changed    map[string]*Refused // not stored yet; nil is gone
-	schedule   []time.Duration
 	retryTimer *time.Timer
 	retryAt    time.Time
 	retrying   map[id.InstalledApp]bool // a goroutine tries the app's refused events
+	replays    map[id.InstalledApp][]*Replay
 	gaps       map[id.InstalledApp][]Gap
 	newGaps    map[id.InstalledApp][]Gap // not stored yet
 	started    bool
@@ -74,7 +105,7 @@ type Counters struct {
 	Delivered uint64 // answered 2xx
 	Unhandled uint64 // answered 422 by a SmartApp: it has no handler
 	Withheld  uint64 // not sent, because a scope was missing
-	Failed    uint64 // attempts that failed
+	Failed    uint64 // attempts that failed because the endpoint is down
 	Refused   uint64 // events that an app answered 4xx
 	Dead      uint64 // of these, those that were not tried any more
 }
@@ -87,12 +118,17 @@ type cursor struct {
 	queue    []item // when not behind: what waits, the one under way first
 	behind   bool   // fed from the journal after position
 	position uint64 // when behind: everything up to here is done
-	stored   uint64 // the position in the cursor's record; 0 without a record
+	stored   Place  // what the cursor's record says; zero without a record
 	running  bool   // a pump is at work
 	removed  bool   // the app is gone
 	timer    *time.Timer
 
+	how       apps.Delivery // the settings when it last sent
+	gathered  time.Time     // when what gathers goes out
+	gathering bool          // a timer will send what gathers
+
 	since    time.Time // when it fell behind
+	down     time.Time // when the endpoint first failed of late
 	failures int       // in a row
 	failure  string    // the last one, in words
 	next     time.Time // when it is tried again
@@ -108,23 +144,29 @@ type item struct {
 	subscriptions []*subscription.Subscription
 }
 
-// New returns a dispatcher that delivers nothing until it is told of events. Refused events are
-// tried again by the schedule.
-func New(ctx context.Context, log *slog.Logger, dir *directory.Directory, j *journal.Journal, caller *appcall.Caller, home Home, guardrails limits.Limits, schedule []time.Duration) *Dispatcher {
+// New returns a dispatcher that delivers nothing until it is told of events.
+func New(ctx context.Context, log *slog.Logger, dir Apps, j Journal, caller Caller, noting Log, home Home, guardrails limits.Limits) *Dispatcher {
 	d := &Dispatcher{
-		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, home: home, limits: guardrails,
+		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, attempts: noting, home: home, limits: guardrails,
 		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
 		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
-		refused: map[id.InstalledApp]refusedBy{}, changed: map[string]*Refused{}, schedule: schedule, retrying: map[id.InstalledApp]bool{},
+		refused: map[id.InstalledApp]refusedBy{}, replays: map[id.InstalledApp][]*Replay{}, changed: map[string]*Refused{}, retrying: map[id.InstalledApp]bool{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Stop ends it, after what is under way
 	return d
 }
 
+// Place is where an installed app that is behind stands.
+type Place struct {
+	Position uint64    `json:"position"`      // everything up to here is done
+	Since    time.Time `json:"since"`         // when it fell behind
+	Down     time.Time `json:"down,omitzero"` // since when its endpoint has been down
+}
+
 // Restore sets the place of an installed app that was behind when its cursor was stored.
 // It comes before Start.
-func (d *Dispatcher) Restore(app id.InstalledApp, location id.Location, position uint64) {
-	d.cursors[app] = &cursor{app: app, location: location, behind: true, position: position, stored: position, since: time.Now()}
+func (d *Dispatcher) Restore(app id.InstalledApp, location id.Location, at Place) {
+	d.cursors[app] = &cursor{app: app, location: location, behind: true, position: at.Position, stored: at, since: at.Since, down: at.Down}
 }
 
 // RestoreGap notes a gap of before. It comes before Start.
@@ -179,12 +221,14 @@ func (d *Dispatcher) offer(app id.InstalledApp, it item) {
 	switch {
 	case c.behind: // it will read the event from the journal
 		return
-	case len(c.queue) >= maxQueue:
+	case len(c.queue) >= max(maxQueue, 4*c.how.MaxEvents):
 		c.fallBehind()
 		return
 	}
 	c.queue = append(c.queue, it)
-	d.start(c)
+	if !c.gathering || len(c.queue) >= c.how.MaxEvents {
+		d.start(c)
+	}
 }
 
 // start makes a pump work for the cursor. The caller holds mu.
@@ -195,7 +239,7 @@ func (d *Dispatcher) start(c *cursor) {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.running = true
+	c.running, c.gathering = true, false
 	d.pumps.Go(func() { d.pump(c) })
 }
 
@@ -230,6 +274,10 @@ func (d *Dispatcher) Remove(app id.InstalledApp) {
 		}
 		delete(d.cursors, app)
 	}
+	for _, r := range d.replays[app] {
+		r.stop()
+	}
+	delete(d.replays, app)
 	delete(d.caughtUp, app)
 	delete(d.gaps, app)
 	delete(d.newGaps, app)
@@ -258,10 +306,10 @@ func (d *Dispatcher) Gaps(app id.InstalledApp) []Gap {
 // cursor of their own go on after LowWater.
 type Checkpoint struct {
 	LowWater uint64
-	Cursors  map[id.InstalledApp]uint64 // those that changed
-	Deleted  []id.InstalledApp          // those that are no longer needed
-	Gaps     map[id.InstalledApp][]Gap  // new ones
-	Refused  map[string]*Refused        // those that changed, by key; nil is gone
+	Cursors  map[id.InstalledApp]Place // those that changed
+	Deleted  []id.InstalledApp         // those that are no longer needed
+	Gaps     map[id.InstalledApp][]Gap // new ones
+	Refused  map[string]*Refused       // those that changed, by key; nil is gone
 }
 
 // Checkpoint returns what changed since the last one. The caller stores it, all or nothing
@@ -269,7 +317,7 @@ type Checkpoint struct {
 func (d *Dispatcher) Checkpoint() Checkpoint {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cp := Checkpoint{LowWater: d.dispatched, Cursors: map[id.InstalledApp]uint64{}}
+	cp := Checkpoint{LowWater: d.dispatched, Cursors: map[id.InstalledApp]Place{}}
 	for app, c := range d.cursors {
 		if !c.behind {
 			if len(c.queue) > 0 {
@@ -278,9 +326,9 @@ func (d *Dispatcher) Checkpoint() Checkpoint {
 			continue
 		}
 		delete(d.caughtUp, app)
-		if c.stored != c.position || c.stored == 0 {
-			c.stored = c.position
-			cp.Cursors[app] = c.position
+		if at := (Place{c.position, c.since, c.down}); c.stored != at {
+			c.stored = at
+			cp.Cursors[app] = at
 		}
 	}
 	for app := range d.caughtUp {
@@ -297,6 +345,11 @@ func (d *Dispatcher) Checkpoint() Checkpoint {
 func (d *Dispatcher) Stop(ctx context.Context) {
 	d.mu.Lock()
 	d.stopping = true
+	for _, list := range d.replays {
+		for _, r := range list {
+			r.stop()
+		}
+	}
 	if d.retryTimer != nil {
 		d.retryTimer.Stop()
 	}
@@ -340,6 +393,7 @@ type Status struct {
 	Newest      uint64    `json:"newestEvent"`
 	Queued      int       `json:"queued"`
 	BehindSince time.Time `json:"behindSince,omitzero"`
+	DownSince   time.Time `json:"downSince,omitzero"`
 	Failures    int       `json:"failures"`
 	LastFailure string    `json:"lastFailure,omitempty"`
 	NextAttempt time.Time `json:"nextAttempt,omitzero"`
@@ -356,7 +410,7 @@ func (d *Dispatcher) Status(app id.InstalledApp, location id.Location) Status {
 	if c == nil {
 		return Status{State: Current, Position: d.last[location], Newest: d.last[location], Refused: waiting, DeadLetters: dead}
 	}
-	s := Status{State: Delivering, Refused: waiting, DeadLetters: dead, Position: c.position, Newest: d.last[location], Queued: len(c.queue), Failures: c.failures, LastFailure: c.failure}
+	s := Status{State: Delivering, Refused: waiting, DeadLetters: dead, Position: c.position, Newest: d.last[location], Queued: len(c.queue), DownSince: c.down, Failures: c.failures, LastFailure: c.failure}
 	if !c.behind && len(c.queue) > 0 {
 		s.Position = c.queue[0].event.Seq - 1
 	}

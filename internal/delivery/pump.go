@@ -10,11 +10,9 @@ import (
 
 	"hark/internal/appcall"
 	"hark/internal/apps"
-	"hark/internal/envelope"
 	"hark/internal/event"
 	"hark/internal/id"
 	"hark/internal/limits"
-	"hark/internal/scope"
 	"hark/internal/subscription"
 )
 
@@ -45,59 +43,98 @@ type paced struct {
 // held says that nothing may be sent to the app for now; Wake ends it.
 type held struct{ error }
 
-// pump delivers what waits for one app, one by one, until nothing waits, or an attempt fails
-// and the rest waits for a timer. It is the only goroutine that an app ever has.
+// pump delivers what waits for one app, in order, until nothing waits, or an attempt fails
+// and the rest waits for a timer. It is the only goroutine that an app ever has for that.
 func (d *Dispatcher) pump(c *cursor) {
 	for {
-		it, ok := d.next(c)
+		batch, ok := d.next(c)
 		if !ok {
 			return
 		}
-		if !d.finish(c, it, d.deliver(c, it)) {
+		if err := d.deliver(c, batch); err != nil {
+			d.fail(c, err)
 			return
 		}
 	}
 }
 
-// next returns the next item, and false when the pump is to end.
-func (d *Dispatcher) next(c *cursor) (item, bool) {
+// next returns the oldest items that may go out together, and false when the pump is to end.
+func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 	for {
+		how := d.how(c.app)
 		d.mu.Lock()
+		c.how = how
 		switch {
 		case d.stopping || c.removed:
 			c.running = false
 			d.mu.Unlock()
-			return item{}, false
+			return nil, false
 		case !c.behind && len(c.queue) == 0:
 			c.running = false
 			delete(d.cursors, c.app)
 			d.mu.Unlock()
-			return item{}, false
-		case !c.behind:
-			it := c.queue[0]
+			return nil, false
+		case !c.behind && d.gathers(c):
+			c.running = false
 			d.mu.Unlock()
-			return it, true
+			return nil, false
+		case !c.behind:
+			n := min(len(c.queue), how.MaxEvents)
+			batch := c.queue[:n:n]
+			d.mu.Unlock()
+			return batch, true
 		}
 		position := c.position
 		d.mu.Unlock()
 		if len(c.ahead) > 0 {
-			it := c.ahead[0]
-			c.ahead = c.ahead[1:]
-			return it, true
+			n := min(len(c.ahead), how.MaxEvents)
+			batch := c.ahead[:n:n]
+			c.ahead = c.ahead[n:]
+			return batch, true
 		}
-		if err := d.readAhead(c, position); err != nil {
+		if err := d.readAhead(c, position, max(readAhead, min(4*how.MaxEvents, maxReadAhead))); err != nil {
 			d.fail(c, fmt.Errorf("read the journal: %w", err))
-			return item{}, false
+			return nil, false
 		}
 	}
 }
 
+// how returns the settings in force of the installed app's deliveries.
+func (d *Dispatcher) how(installed id.InstalledApp) apps.Delivery {
+	var how apps.Delivery
+	if in, ok := d.home.Installed(installed); ok {
+		if app, ok := d.directory.App(in.App); ok {
+			how = app.Delivery
+		}
+	}
+	return how.WithDefaults()
+}
+
+// gathers reports whether the queue waits a little for more events to go out with, and sets the
+// timer for its end. The caller holds mu.
+func (d *Dispatcher) gathers(c *cursor) bool {
+	if len(c.queue) >= c.how.MaxEvents || c.how.MaxDelay <= 0 {
+		return false
+	}
+	now := time.Now()
+	if c.gathered.IsZero() {
+		c.gathered = now.Add(time.Duration(c.how.MaxDelay))
+	}
+	left := c.gathered.Sub(now)
+	if left <= 0 {
+		return false
+	}
+	c.gathering = true
+	c.timer = time.AfterFunc(left, func() { d.Wake(c.app) })
+	return true
+}
+
 // readAhead fills c.ahead from the journal, or finds that the cursor has caught up.
-func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
+func (d *Dispatcher) readAhead(c *cursor, position uint64, count int) error {
 	d.mu.Lock()
 	dispatched := d.dispatched
 	d.mu.Unlock()
-	events, err := d.journal.Read(d.ctx, c.location, position, readAhead)
+	events, err := d.journal.Read(d.ctx, c.location, position, count)
 	if err != nil {
 		return err
 	}
@@ -125,9 +162,9 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
 	caughtUp := len(events) == 0 && c.position >= d.last[c.location]
 	if caughtUp {
 		c.behind, c.ahead = false, nil
-		if c.stored > 0 {
+		if c.stored != (Place{}) {
 			d.caughtUp[c.app] = true
-			c.stored = 0
+			c.stored = Place{}
 		}
 	}
 	d.mu.Unlock()
@@ -164,29 +201,15 @@ func (d *Dispatcher) gap(c *cursor, position uint64, events []*event.Event) (uin
 	return first, nil
 }
 
-// finish notes how the item's delivery ended; it returns false when the pump is to end.
-func (d *Dispatcher) finish(c *cursor, it item, err error) bool {
-	if err != nil {
-		d.fail(c, err)
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c.failures > 0 {
-		d.log.Info("app answers again", "installedApp", c.app, "failures", c.failures, "behindFor", time.Since(c.since).Round(time.Millisecond))
-	}
-	c.failures, c.failure = 0, ""
-	c.partial, c.partialDone = 0, nil
-	if c.behind {
-		c.position = max(c.position, it.event.Seq)
-	} else {
-		c.queue = c.queue[1:]
-	}
-	return true
-}
-
 // fail puts the cursor behind and to sleep until it is time to try again.
 func (d *Dispatcher) fail(c *cursor, err error) {
+	if d.sleep(c, err) {
+		d.giveUp(c)
+	}
+}
+
+// sleep reports whether the app has been down for too long.
+func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !c.behind {
@@ -195,40 +218,64 @@ func (d *Dispatcher) fail(c *cursor, err error) {
 	c.ahead = nil
 	c.running = false
 	if d.stopping || c.removed || errors.Is(err, context.Canceled) && d.ctx.Err() != nil {
-		return
+		return false
 	}
 	c.failure = err.Error()
 	if h, ok := err.(held); ok { // made right here, never wrapped
-		c.next = time.Time{}
+		c.next, c.down = time.Time{}, time.Time{}
 		d.log.Warn("events wait", "installedApp", c.app, "because", h.Error())
-		return
+		return false
 	}
 	wait := delay(c.failures + 1)
-	if f, ok := err.(*appcall.Failure); ok { // unwrapped, too
+	f, down := err.(*appcall.Failure) // unwrapped, too
+	if down {
 		wait = max(wait, min(f.RetryAfter, maxRetryAfter))
+		if c.down.IsZero() {
+			c.down = time.Now()
+		}
 	}
 	if p, ok := err.(paced); ok { // likewise
 		wait = p.wait
 	} else {
 		c.failures++
-		d.counters.Failed++
 	}
 	c.next = time.Now().Add(wait)
 	c.timer = time.AfterFunc(wait, func() { d.Wake(c.app) })
 	d.log.Warn("delivery failed, trying again", "installedApp", c.app, "err", err, "failures", c.failures, "in", wait.Round(time.Millisecond))
+	return down && time.Since(c.down) > time.Duration(c.how.PauseAfter)
 }
 
-// deliver sends the item's event once for each subscription, in order. It skips those that
-// an earlier attempt at the same event has served.
-func (d *Dispatcher) deliver(c *cursor, it item) error {
-	if c.partial != it.event.Seq {
-		c.partial, c.partialDone = it.event.Seq, nil
+// giveUp pauses an app whose endpoint has been down for too long, and says so.
+func (d *Dispatcher) giveUp(c *cursor) {
+	d.mu.Lock()
+	reason := fmt.Sprintf("its endpoint has been down since %s, and may be for %v (pauseAfter). The last failure: %s", c.down.UTC().Format(time.RFC3339), time.Duration(c.how.PauseAfter), c.failure)
+	d.mu.Unlock()
+	if err := d.home.Pause(d.ctx, c.app, reason); err != nil {
+		d.log.Error("an app whose endpoint is down could not be paused", "installedApp", c.app, "err", err)
 	}
-	for i := 0; i < len(it.subscriptions); i++ {
-		s := it.subscriptions[i]
-		if _, done := c.partialDone[s.ID]; done {
-			continue
+}
+
+// parcel is an event under the name of one subscription: what one entry of a call carries.
+type parcel struct {
+	event        *event.Event
+	subscription *subscription.Subscription
+	last         bool // of its event
+}
+
+// deliver sends each item's event once for each subscription, in order, as many in a call as the
+// app takes. It skips those that an earlier attempt at the same event has served.
+func (d *Dispatcher) deliver(c *cursor, batch []item) error {
+	parcels := make([]parcel, 0, len(batch))
+	for _, it := range batch {
+		for i, s := range it.subscriptions {
+			if _, done := c.partialDone[s.ID]; done && c.partial == it.event.Seq {
+				continue
+			}
+			parcels = append(parcels, parcel{it.event, s, i == len(it.subscriptions)-1})
 		}
+	}
+	alone := 0 // so many are sent one by one, to find which the app refuses
+	for len(parcels) > 0 {
 		in, ok := d.home.Installed(c.app)
 		if !ok {
 			return nil
@@ -243,27 +290,64 @@ func (d *Dispatcher) deliver(c *cursor, it item) error {
 		if err := d.pace(in.ID); err != nil {
 			return err
 		}
-		if err := d.send(app, in, it.event, s); err != nil {
+		n := min(len(parcels), c.how.MaxEvents)
+		if alone > 0 {
+			n, alone = 1, alone-1
+		}
+		if err := d.send(app, in, parcels[:n], to{}); err != nil {
 			f, ok := err.(*appcall.Failure) // Call returns it unwrapped
 			switch {
 			case ok && f.Status == http.StatusGone:
 				if err := d.home.Pause(d.ctx, in.ID, f.Message); err != nil {
 					return err
 				}
-				i-- // it is held from now on, as the next turn sees
+				continue // it is held from now on, as the next turn sees
+			case ok && isRefusal(f.Status) && n > 1:
+				alone = n
 				continue
-			case !ok || !isRefusal(f.Status) || !d.refuse(in, it.event, s, f):
+			case !ok || !isRefusal(f.Status) || !d.refuse(in, parcels[0], f):
 				return err
 			}
 		}
-		if len(it.subscriptions) > 1 {
-			if c.partialDone == nil {
-				c.partialDone = map[id.Subscription]struct{}{}
-			}
-			c.partialDone[s.ID] = struct{}{}
-		}
+		d.advance(c, parcels[:n])
+		parcels = parcels[n:]
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.complete(batch[len(batch)-1].event.Seq) // also when its last subscription is gone
 	return nil
+}
+
+// advance notes that the parcels are done with.
+func (d *Dispatcher) advance(c *cursor, sent []parcel) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.failures > 0 {
+		d.log.Info("app answers again", "installedApp", c.app, "failures", c.failures, "behindFor", time.Since(c.since).Round(time.Millisecond))
+	}
+	c.failures, c.failure, c.down, c.gathered = 0, "", time.Time{}, time.Time{}
+	for _, p := range sent {
+		if p.last {
+			c.complete(p.event.Seq)
+			continue
+		}
+		if c.partial != p.event.Seq {
+			c.partial, c.partialDone = p.event.Seq, map[id.Subscription]struct{}{}
+		}
+		c.partialDone[p.subscription.ID] = struct{}{}
+	}
+}
+
+// complete notes that everything up to the position is done with. The caller holds mu.
+func (c *cursor) complete(position uint64) {
+	c.partial, c.partialDone = 0, nil
+	if c.behind {
+		c.position = max(c.position, position)
+		return
+	}
+	for len(c.queue) > 0 && c.queue[0].event.Seq <= position {
+		c.queue = c.queue[1:]
+	}
 }
 
 // pace counts an execution, and reports one too many.
@@ -276,60 +360,4 @@ func (d *Dispatcher) pace(app id.InstalledApp) error {
 		return paced{errors.New(d.limits.Delayed()), wait}
 	}
 	return nil
-}
-
-// Held returns why nothing may be sent to the installed app for now, nil when it may. What
-// waits goes out once that ends.
-func Held(app *apps.App, in *apps.Installed) error {
-	if p := in.Paused; p != nil {
-		return fmt.Errorf("deliveries are paused since %s: %s. POST /hark/v1/installedapps/%s/resume lets them go on, with all that waits", p.Since.UTC().Format(time.RFC3339), p.Reason, in.ID)
-	}
-	if in.Status != apps.Authorized {
-		return errors.New("the app's INSTALL call has not ended yet")
-	}
-	return app.Deliverable()
-}
-
-// Withheld returns why the event may not be sent to the installed app, nil when it may: the
-// scope is checked again at each delivery, so that a revoked one stops the next event.
-func Withheld(in *apps.Installed, e *event.Event) error {
-	if e.ShownTo(scope.Principal{InstalledApp: in.ID, Scopes: in.Permissions}) == nil {
-		return nil
-	}
-	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", e.Needs()[0], in.Permissions.Strings())
-}
-
-// unhandled is the answer of the official SDK when it has no handler for an event.
-const unhandled = 422
-
-func (d *Dispatcher) send(app *apps.App, in *apps.Installed, e *event.Event, s *subscription.Subscription) error {
-	log := d.log.With("app", app.Name, "installedApp", in.ID, "event", e.ID, "subscription", s.DeliveryName())
-	if err := Withheld(in, e); err != nil {
-		d.count(func(n *Counters) { n.Withheld++ })
-		log.Warn("event withheld", "because", err)
-		return nil
-	}
-	data := &envelope.EventData{InstalledApp: envelope.Describe(app, in), Events: []any{e.Webhook(s.DeliveryName())}}
-	if app.SmartApp() {
-		data.AuthToken = d.directory.EventToken(in.ID, time.Now())
-	}
-	started := time.Now()
-	_, err := d.caller.Call(d.ctx, app, envelope.Encode(app, envelope.Event, envelope.Call{EventData: data}))
-	if f, ok := errors.AsType[*appcall.Failure](err); ok && f.Status == unhandled && app.SmartApp() {
-		d.count(func(n *Counters) { n.Unhandled++ })
-		log.Warn("event delivered, but the app answered 422: it has no handler for the subscription's name", "took", time.Since(started))
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	d.count(func(n *Counters) { n.Delivered++ })
-	log.Debug("event delivered", "took", time.Since(started))
-	return nil
-}
-
-func (d *Dispatcher) count(f func(*Counters)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f(&d.counters)
 }

@@ -11,16 +11,8 @@ import (
 
 	"hark/internal/appcall"
 	"hark/internal/apps"
-	"hark/internal/event"
 	"hark/internal/id"
-	"hark/internal/subscription"
 )
-
-// Schedule is when an event that an app refuses is tried again. After the last time it is a dead
-// letter.
-var Schedule = []time.Duration{
-	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
-}
 
 // Refused is an event that an app answered with a 4xx: the event's fault, not that of the app's
 // endpoint. It is tried again on a schedule, while the app moves on.
@@ -77,7 +69,8 @@ func isRefusal(status int) bool {
 }
 
 // refuse notes that the app refused an event, and reports false when it refuses too many.
-func (d *Dispatcher) refuse(in *apps.Installed, e *event.Event, s *subscription.Subscription, failure *appcall.Failure) bool {
+func (d *Dispatcher) refuse(in *apps.Installed, p parcel, failure *appcall.Failure) bool {
+	schedule := d.how(in.ID).Retries
 	now := time.Now().UTC()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,21 +78,21 @@ func (d *Dispatcher) refuse(in *apps.Installed, e *event.Event, s *subscription.
 		return false
 	}
 	d.counters.Refused++
-	r := &Refused{InstalledApp: in.ID, Location: in.Location, Event: e.ID, Position: e.Seq, Subscription: s.ID, Name: s.DeliveryName(), First: now}
-	d.again(r, failure.Message, now)
+	r := &Refused{InstalledApp: in.ID, Location: in.Location, Event: p.event.ID, Position: p.event.Seq, Subscription: p.subscription.ID, Name: p.subscription.DeliveryName(), First: now}
+	d.again(r, schedule, failure.Message, now)
 	return true
 }
 
 // again notes an attempt that was refused: when the next one is, or that there is none. The
 // caller holds mu.
-func (d *Dispatcher) again(old *Refused, failure string, now time.Time) {
+func (d *Dispatcher) again(old *Refused, schedule []apps.Duration, failure string, now time.Time) {
 	r := *old
 	r.Attempts, r.Last, r.Failure = r.Attempts+1, now, failure
-	if r.Attempts > len(d.schedule) {
+	if r.Attempts > len(schedule) {
 		d.bury(&r)
 		return
 	}
-	wait := d.schedule[r.Attempts-1]
+	wait := time.Duration(schedule[r.Attempts-1])
 	r.Next = now.Add(wait + rand.N(wait/10+1))
 	d.keep(&r)
 	d.log.Warn("the app refused an event; it is tried again while the app moves on", "installedApp", r.InstalledApp, "event", r.Event, "subscription", r.Name, "failure", failure,
@@ -272,6 +265,7 @@ func (d *Dispatcher) retryApp(app id.InstalledApp) {
 			return
 		}
 		d.mu.Unlock()
+		schedule := d.how(app).Retries
 		how, err := d.retry(d.ctx, due)
 		d.mu.Lock()
 		if d.refused[app][due.Key()] != due {
@@ -282,7 +276,7 @@ func (d *Dispatcher) retryApp(app id.InstalledApp) {
 		case settled:
 			d.drop(due)
 		case refusedAgain:
-			d.again(due, err.Error(), time.Now().UTC())
+			d.again(due, schedule, err.Error(), time.Now().UTC())
 		case hopeless:
 			r.Failure = err.Error()
 			d.bury(&r)
@@ -323,7 +317,7 @@ func (d *Dispatcher) retry(ctx context.Context, r *Refused) (outcome, error) {
 		if s.ID != r.Subscription {
 			continue
 		}
-		err := d.send(app, in, events[0], s)
+		err := d.send(app, in, []parcel{{event: events[0], subscription: s}}, to{})
 		if f, ok := err.(*appcall.Failure); ok && isRefusal(f.Status) { // Call returns it unwrapped
 			return refusedAgain, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"hark/internal/appcall"
 	"hark/internal/apps"
+	"hark/internal/attempts"
 	"hark/internal/directory"
 	"hark/internal/engine"
 	"hark/internal/engine/enginetest"
@@ -22,6 +23,10 @@ import (
 	"hark/internal/scope"
 	"hark/internal/subscription"
 )
+
+type nobody struct{}
+
+func (nobody) Add(*attempts.Attempt) {}
 
 // oneApp is a home with one installed app that wants every mode event.
 type oneApp struct {
@@ -38,6 +43,10 @@ func (h oneApp) MatchFor(_ id.InstalledApp, e *event.Event) []*subscription.Subs
 		return nil
 	}
 	return []*subscription.Subscription{h.sub}
+}
+
+func (h oneApp) MatchNow(app id.InstalledApp, e *event.Event) []*subscription.Subscription {
+	return h.MatchFor(app, e)
 }
 
 // TestARestoredCursorTrustsTheJournal restores a cursor after a crash in which the position of
@@ -91,9 +100,9 @@ func TestARestoredCursorTrustsTheJournal(t *testing.T) {
 	}
 	in := &apps.Installed{ID: id.New[id.InstalledApp](), App: app.ID, Location: at, Status: apps.Authorized, Permissions: scope.Set{"r:locations:*"}}
 	sub := &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: at}
-	d := New(t.Context(), log, dir, j, appcall.New(dir.Key, appcall.EgressAny), oneApp{in, sub}, limits.Limits{}, Schedule)
+	d := New(t.Context(), log, dir, j, appcall.New(dir, appcall.EgressAny), nobody{}, oneApp{in, sub}, limits.Limits{})
 	before := events[0].Seq - 1
-	d.Restore(in.ID, at, before)
+	d.Restore(in.ID, at, Place{Position: before})
 	d.RestoreLast(at, before)
 	d.Reach(j.Committed())
 	d.Start()

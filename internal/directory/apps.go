@@ -114,6 +114,7 @@ func (d *Directory) CreateApp(ctx context.Context, p scope.Principal, draft *app
 	}
 	created.Created = time.Now().UTC()
 	created.LastUpdated = created.Created
+	created.Key = d.newestRSA()
 	secret = newClient(&created.OAuth)
 	d.mu.RLock()
 	if err = d.nameIsFree(&created); err == nil {

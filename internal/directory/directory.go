@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"hark/internal/apps"
 	"hark/internal/capability"
@@ -44,8 +43,8 @@ type Directory struct {
 	grants   grants
 	people   accounts
 
-	key      *signature.Key
-	keyReady chan struct{}
+	keys     []*signature.Key // in the order in which they were made; guarded by mu
+	keyReady chan struct{}    // closed when there is one of each algorithm, or keyErr
 	keyErr   error
 	wait     sync.WaitGroup
 }
@@ -59,11 +58,11 @@ const (
 	kindCapability = "capability"
 	kindProfile    = "profile"
 	kindPerson     = "person"
+	kindKey        = "signingkey" // PEM
 )
 
 const (
-	secretSigning = "signing" // the PEM of the signing key
-	secretEvents  = "events"  // the secret that event tokens are made with
+	secretEvents = "events" // the secret that event tokens are made with
 )
 
 // Open loads the directory. A missing signing key is made in the background; Close waits.
@@ -114,6 +113,13 @@ func (d *Directory) load(kind, key string, data []byte, secrets map[string]strin
 		var s string
 		err = json.Unmarshal(data, &s)
 		secrets[key] = s
+	case kindKey:
+		var text string
+		if err = json.Unmarshal(data, &text); err == nil {
+			var k *signature.Key
+			k, err = signature.Decode(text)
+			d.keys = append(d.keys, k)
+		}
 	case kindCapability:
 		c := new(capability.Capability)
 		if err = json.Unmarshal(data, c); err == nil {
@@ -146,22 +152,13 @@ func (d *Directory) prepare(ctx context.Context, secrets map[string]string) erro
 		}
 	}
 	d.events.secret = []byte(secrets[secretEvents])
-	if text := secrets[secretSigning]; text != "" {
-		key, err := signature.Decode(text)
-		if err != nil {
-			return err
-		}
-		d.key = key
+	if len(d.keys) > 0 {
 		close(d.keyReady)
 		return nil
 	}
 	d.wait.Go(func() {
 		defer close(d.keyReady)
-		d.key, d.keyErr = signature.Generate(time.Now())
-		if d.keyErr == nil {
-			d.keyErr = d.records.Write(context.WithoutCancel(ctx), records.Write{Kind: kindSecret, ID: secretSigning, Value: d.key.Encode()})
-		}
-		if d.keyErr != nil {
+		if d.keyErr = d.makeKeys(context.WithoutCancel(ctx)); d.keyErr != nil {
 			d.log.Error("no signing key, so nothing can be delivered", "err", d.keyErr)
 		}
 	})
@@ -179,13 +176,3 @@ func (d *Directory) Err() error { return d.records.Err() }
 
 // Account returns the one account that owns everything.
 func (d *Directory) Account() id.Account { return d.account }
-
-// Key returns the signing key; on the very first start it may have to wait for it.
-func (d *Directory) Key(ctx context.Context) (*signature.Key, error) {
-	select {
-	case <-d.keyReady:
-		return d.key, d.keyErr
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for the signing key: %w", ctx.Err())
-	}
-}

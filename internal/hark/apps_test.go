@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"hark/internal/apps"
+	"hark/internal/signature"
 )
 
 // installSmartApp registers and installs a SmartApp, and returns the installed app's id. Its
@@ -135,7 +138,10 @@ func TestPingProvesTheTargetOfOlderClients(t *testing.T) {
 	public := r.public
 	r.public = nil
 	pinged := receive(t, h.server.BaseURL())
-	pinged.public = func() string { k, _ := h.server.directory.Key(t.Context()); return k.PublicKey() }
+	pinged.public = func() string {
+		k, _ := h.server.directory.KeyOf(t.Context(), &apps.App{SignatureType: apps.AppRSA}, signature.RSA)
+		return k.PublicKey()
+	}
 	app["webhookSmartApp"] = object{"targetUrl": pinged.URL}
 	made := h.ok("POST", "/apps", app)
 	equal(t, "the target's status", get(made, "app", "webhookSmartApp", "targetStatus"), "CONFIRMED")

@@ -29,14 +29,14 @@ type Config struct {
 	Egress         string        `help:"Where calls to apps may go: internet, lan (private addresses too) or any (this machine too). Default: any for hark dev, lan for hark serve." enum:",internet,lan,any" default:"" placeholder:"POLICY"`
 	Retention      time.Duration `help:"How long events are kept for apps that are behind, and for history; 0 is for ever." default:"168h"`
 	RetentionBytes int64         `help:"How many bytes of events are kept at most; 0 is no limit." default:"0" placeholder:"BYTES"`
+	AttemptBytes   int64         `help:"How many bytes the log of attempts to deliver may take; the oldest go first." default:"67108864" placeholder:"BYTES"`
 	PlatformLimits bool          `help:"Rehearse the limits that the platform publishes: how many subscriptions, how many calls a minute, and so on. hark has none of them by itself."`
 	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	OIDC           OIDC          `embed:"" prefix:"oidc-"`
 	NATS           NATS          `embed:"" prefix:"nats-"`
 
-	acmeClient *http.Client    // of tests
-	retries    []time.Duration // of refused events, in tests
+	acmeClient *http.Client // of tests
 }
 
 // TLS says where the server answers by HTTPS, for the hosts that clients have built in too, and

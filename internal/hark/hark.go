@@ -100,10 +100,10 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	}
 	s.later(func(context.Context) { s.directory.Close() })
 	s.directory.Limits = cfg.limits()
-	caller := appcall.New(s.directory.Key, cfg.egress(purpose))
+	caller := appcall.New(s.directory, cfg.egress(purpose))
 	s.later(func(context.Context) { caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
-		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), Retries: cfg.retries,
+		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes,
 	}, s.directory, caller, log)
 	if err != nil {
 		return err

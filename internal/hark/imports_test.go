@@ -18,14 +18,14 @@ var mayImport = map[string]string{
 	// wiring
 	"internal/hark": "internal/appcall internal/certs internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/installer internal/journal internal/lifecycle internal/limits internal/scope internal/shard",
 	// edge
-	"internal/httpapi":   "internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
+	"internal/httpapi":   "internal/attempts internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
 	"internal/installer": "internal/lifecycle internal/shard internal/directory internal/pages " + pure,
 	"internal/pages":     "internal/shard " + pure,
 	"internal/console":   "internal/pages internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
 	// core
 	"internal/lifecycle": "internal/shard internal/directory internal/appcall " + pure,
-	"internal/shard":     "internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall internal/schedule " + pure,
-	"internal/delivery":  "internal/directory internal/journal internal/appcall " + pure,
+	"internal/shard":     "internal/attempts internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall internal/schedule " + pure,
+	"internal/delivery":  "internal/attempts internal/appcall " + pure,
 	"internal/certs":     "",
 	"internal/schedule":  "internal/id internal/problem",
 	"internal/directory": "internal/records internal/engine " + pure,
@@ -33,6 +33,7 @@ var mayImport = map[string]string{
 	// store
 	"internal/journal":           "internal/engine internal/event internal/id",
 	"internal/records":           "internal/engine",
+	"internal/attempts":          "internal/engine internal/id",
 	"internal/engine":            "",
 	"internal/engine/enginetest": "internal/engine",
 	// pure
@@ -42,7 +43,7 @@ var mayImport = map[string]string{
 	"internal/eventstream":   "internal/event internal/id internal/scope",
 	"internal/envelope":      "internal/apps internal/id internal/scope",
 	"internal/event":         "internal/capability internal/id internal/scope",
-	"internal/apps":          "internal/id internal/problem internal/scope",
+	"internal/apps":          "internal/id internal/problem internal/scope internal/signature",
 	"internal/home":          "internal/capability internal/id",
 	"internal/capability":    "internal/problem",
 	"internal/scope":         "internal/id internal/problem",

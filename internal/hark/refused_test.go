@@ -14,12 +14,10 @@ import (
 func TestRefusedEventsDoNotHoldUpOthers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	quick := func(c *Config) {
-		c.retries = []time.Duration{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond}
-	}
-	h := run(t, dir, quick)
+	h := run(t, dir)
 	light := h.device("Ceiling light")
 	a := h.install("picky", "r:devices:*")
+	h.ok("PUT", "/hark/v1/apps/picky/delivery", object{"retries": []string{"50ms", "50ms", "50ms"}})
 	a.subscribe("DEVICE", object{"deviceId": light, "subscriptionName": "levels"})
 	var mended atomic.Bool
 	attempts := make(chan string, 100)
@@ -58,7 +56,7 @@ func TestRefusedEventsDoNotHoldUpOthers(t *testing.T) {
 
 	// It is kept over a restart, and can be tried again or given up.
 	h.stop()
-	h = run(t, dir, quick)
+	h = run(t, dir)
 	a.instance = h
 	equal(t, "the dead letter after a restart", get(letter(), "eventId")+get(letter(), "attempts"), bad+"4")
 	mended.Store(true)
@@ -81,9 +79,10 @@ func TestRefusedEventsDoNotHoldUpOthers(t *testing.T) {
 func TestARefusedEventWaitsOutARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	h := run(t, dir, func(c *Config) { c.retries = []time.Duration{time.Hour} })
+	h := run(t, dir)
 	lamp := h.device("Floor lamp")
 	a := h.install("shy", "r:devices:*")
+	h.ok("PUT", "/hark/v1/apps/shy/delivery", object{"retries": []string{"1h"}})
 	a.subscribe("DEVICE", object{"deviceId": lamp})
 	a.answers(func(object) int { return http.StatusForbidden })
 	h.report(lamp, "switch", "switch", "on")

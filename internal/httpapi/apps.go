@@ -60,7 +60,8 @@ type appView struct {
 	APIOnly         *apiOnly          `json:"apiOnly,omitempty"`
 }
 
-func viewApp(a *apps.App, key *signature.Key) appView {
+// viewApp shows an app. PublicKey is the PEM that it verifies by under APP_RSA.
+func viewApp(a *apps.App, publicKey string) appView {
 	v := appView{
 		AppName: a.Name, AppID: a.ID, AppType: a.Type, PrincipalType: a.PrincipalType, Classifications: a.Classifications,
 		DisplayName: a.DisplayName, Description: a.Description, SingleInstance: a.SingleInstance, IconImage: iconImage{a.IconURL},
@@ -70,7 +71,7 @@ func viewApp(a *apps.App, key *signature.Key) appView {
 		v.InstallMetadata = map[string]string{}
 	}
 	if a.SmartApp() {
-		v.WebhookSmartApp = &webhookSmartApp{a.TargetURL, a.TargetStatus, key.PublicKey(), a.SignatureType}
+		v.WebhookSmartApp = &webhookSmartApp{a.TargetURL, a.TargetStatus, publicKey, a.SignatureType}
 		return v
 	}
 	v.APIOnly = new(apiOnly)
@@ -81,11 +82,11 @@ func viewApp(a *apps.App, key *signature.Key) appView {
 }
 
 func (c *call) viewApp(a *apps.App) (any, error) {
-	key, err := c.directory.Key(c.Context())
+	key, err := c.directory.KeyOf(c.Context(), a, signature.RSA)
 	if err != nil {
 		return nil, err
 	}
-	return viewApp(a, key), nil
+	return viewApp(a, key.PublicKey()), nil
 }
 
 type oauthBody struct {
@@ -219,11 +220,13 @@ func (c *call) listApps() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.directory.Key(c.Context())
-	if err != nil {
+	if _, err := c.directory.Keys(c.Context()); err != nil { // from here on there is one
 		return nil, err
 	}
-	return paged(c, list, func(a *apps.App) any { return viewApp(a, key) })
+	return paged(c, list, func(a *apps.App) any {
+		view, _ := c.viewApp(a)
+		return view
+	})
 }
 
 func (c *call) getApp() (any, error) {
@@ -284,12 +287,9 @@ func (c *call) confirmRegistration() (any, error) {
 
 // signingKey is the key server: keyHost + keyId (reference 3.8).
 func (c *call) signingKey() (any, error) {
-	key, err := c.directory.Key(c.Context())
+	key, err := c.directory.FindKey(c.Context(), "/pl/"+c.PathValue("region")+"/"+c.PathValue("fingerprint"))
 	if err != nil {
 		return nil, err
-	}
-	if want := "/pl/" + c.PathValue("region") + "/" + c.PathValue("fingerprint"); want != key.ID() {
-		return nil, problem.New(problem.NoPath, "This server does not sign with the key %.200s; it signs with %s.", want, key.ID())
 	}
 	c.Header().Set("Content-Type", "application/x-pem-file")
 	c.WriteHeader(http.StatusOK)
@@ -304,10 +304,7 @@ func (c *call) setSignatureType() (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	a, err := c.directory.UpdateApp(c.Context(), c.principal, c.PathValue("app"), func(a *apps.App) error {
-		a.SignatureType = body.SignatureType
-		return nil
-	})
+	a, err := c.directory.SetSignatureType(c.Context(), c.principal, c.PathValue("app"), body.SignatureType)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"hark/internal/attempts"
 	"hark/internal/event"
 	"hark/internal/id"
 	"hark/internal/problem"
@@ -23,7 +24,11 @@ type explainAnswer struct {
 	Explanations  []shard.Explanation `json:"explanations"`
 	Subscriptions int                 `json:"subscriptions"`
 	Matched       int                 `json:"matched"`
+	Attempts      []*attempts.Attempt `json:"attempts,omitempty"` // of a past event, newest first
 }
+
+// maxExplained is how many attempts an explanation shows.
+const maxExplained = 50
 
 // explain says of a past event, or one that could happen, what becomes of it for each
 // subscription, and why.
@@ -53,6 +58,12 @@ func (c *call) explain() (any, error) {
 	for _, x := range list {
 		if x.Verdict != shard.NotMatched {
 			answer.Matched++
+		}
+	}
+	if !body.EventID.IsZero() {
+		q := attempts.Query{InstalledApp: body.InstalledAppID, Event: e.ID, Since: e.Time}
+		if answer.Attempts, _, err = c.shard.FindAttempts(c.Context(), c.principal, q, maxExplained); err != nil {
+			return nil, err
 		}
 	}
 	if list == nil {

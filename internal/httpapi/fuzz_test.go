@@ -48,7 +48,7 @@ func FuzzApp(f *testing.F) {
 		if b.apply(a) != nil || a.Check() != nil {
 			return
 		}
-		if a.TargetURL != "" && apps.CheckTarget(a.TargetURL) != nil {
+		if a.TargetURL != "" && apps.CheckTarget("targetUrl", a.TargetURL) != nil {
 			t.Errorf("the target %q passed", a.TargetURL)
 		}
 		if _, err := json.Marshal(a); err != nil {

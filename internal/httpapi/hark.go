@@ -3,7 +3,6 @@ package httpapi
 import (
 	"time"
 
-	"hark/internal/delivery"
 	"hark/internal/directory"
 	"hark/internal/id"
 	"hark/internal/problem"
@@ -18,104 +17,6 @@ func (c *call) readyz() (any, error) {
 		return nil, problem.New(problem.Unavailable, "hark is not ready: %v.", err)
 	}
 	return map[string]string{"status": "ready"}, nil
-}
-
-// deliveryView is where an installed app's deliveries stand.
-type deliveryView struct {
-	InstalledAppID id.InstalledApp `json:"installedAppId"`
-	TargetURL      string          `json:"targetUrl"`
-	TargetStatus   string          `json:"targetStatus"`
-	HeldBecause    string          `json:"heldBecause,omitempty"`
-	delivery.Status
-	Gaps []delivery.Gap `json:"gaps,omitempty"`
-}
-
-func (c *call) deliveryStatus() (any, error) {
-	in, err := c.findInstalled("r")
-	if err != nil {
-		return nil, err
-	}
-	v := deliveryView{InstalledAppID: in.ID, Status: c.shard.Delivery().Status(in.ID, in.Location), Gaps: c.shard.Delivery().Gaps(in.ID)}
-	if a, ok := c.directory.App(in.App); ok {
-		v.TargetURL, v.TargetStatus = a.TargetURL, a.TargetStatus
-		if err := delivery.Held(a, in); err != nil {
-			v.HeldBecause = err.Error()
-		}
-	}
-	return v, nil
-}
-
-// pause and resume stop deliveries to an installed app, and let them go on.
-func (c *call) pause() (any, error) {
-	in, err := c.findInstalled("w")
-	if err != nil {
-		return nil, err
-	}
-	var body struct {
-		Reason string `json:"reason"`
-	}
-	if err := c.decode(&body); err != nil {
-		return nil, err
-	}
-	if body.Reason == "" {
-		body.Reason = c.principal.Name + " asked for it"
-	}
-	if err := c.shard.Pause(c.Context(), in.ID, body.Reason); err != nil {
-		return nil, err
-	}
-	return c.deliveryStatus()
-}
-
-func (c *call) resume() (any, error) {
-	in, err := c.findInstalled("w")
-	if err != nil {
-		return nil, err
-	}
-	if err := c.shard.Resume(c.Context(), in.ID); err != nil {
-		return nil, err
-	}
-	return c.deliveryStatus()
-}
-
-// listRefused shows the events that the app refused, dead letters among them.
-func (c *call) listRefused() (any, error) {
-	in, err := c.findInstalled("r")
-	if err != nil {
-		return nil, err
-	}
-	return paged(c, c.shard.Delivery().Refused(in.ID), func(r *delivery.Refused) any { return r })
-}
-
-// refusedEvent returns the event whose attempts are meant: that in the path, or all.
-func (c *call) refusedEvent() (only id.Event, err error) {
-	if c.PathValue("event") == "" {
-		return only, nil
-	}
-	return pathID[id.Event](c, "event")
-}
-
-func (c *call) retryRefused() (any, error) {
-	in, err := c.findInstalled("w")
-	if err != nil {
-		return nil, err
-	}
-	only, err := c.refusedEvent()
-	if err != nil {
-		return nil, err
-	}
-	return counted{c.shard.Delivery().RetryRefused(in.ID, only)}, nil
-}
-
-func (c *call) forgetRefused() (any, error) {
-	in, err := c.findInstalled("w")
-	if err != nil {
-		return nil, err
-	}
-	only, err := c.refusedEvent()
-	if err != nil {
-		return nil, err
-	}
-	return counted{c.shard.Delivery().ForgetRefused(in.ID, only)}, nil
 }
 
 type tokenView struct {

@@ -22,6 +22,7 @@ type (
 	location      struct{}
 	mode          struct{}
 	profile       struct{}
+	replay        struct{}
 	room          struct{}
 	scene         struct{}
 	stream        struct{}
@@ -40,6 +41,7 @@ type (
 	Location      = ID[location]
 	Mode          = ID[mode]
 	Profile       = ID[profile]
+	Replay        = ID[replay]
 	Room          = ID[room]
 	Scene         = ID[scene]
 	Stream        = ID[stream]

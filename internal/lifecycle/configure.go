@@ -27,10 +27,10 @@ func (m *Manager) configure(ctx context.Context, c Configuring, data envelope.Co
 	if data.Config == nil {
 		data.Config = apps.Config{}
 	}
-	answer, err := m.caller.Call(ctx, c.App, envelope.Encode(c.App, envelope.Configuration, envelope.Call{
+	answer, err := m.call(ctx, c.App, envelope.Configuration, envelope.Call{
 		Locale: c.Locale, ConfigurationData: &data,
 		Client: &envelope.Client{OS: "web", Version: "1.0.0", Language: c.Locale, DisplayMode: "LIGHT", SupportedTemplates: []string{"BASIC_V1"}},
-	}))
+	})
 	if err != nil {
 		return nil, refused(err, "The app did not answer CONFIGURATION "+data.Phase)
 	}
@@ -73,7 +73,7 @@ func (m *Manager) failed(c Configuring, phase string, err error) error {
 // to hark's callback.
 func (m *Manager) CallBack(ctx context.Context, c Configuring, urlPath string) error {
 	data := &envelope.OAuthCallbackData{InstalledApp: c.Installed, URLPath: urlPath}
-	_, err := m.caller.Call(ctx, c.App, envelope.Encode(c.App, envelope.OAuthCallback, envelope.Call{Locale: c.Locale, OAuthCallbackData: data, OtherCallbackData: data}))
+	_, err := m.call(ctx, c.App, envelope.OAuthCallback, envelope.Call{Locale: c.Locale, OAuthCallbackData: data, OtherCallbackData: data})
 	if err != nil {
 		return m.failed(c, "OAUTH_CALLBACK", refused(err, "The app did not take the way back from the third party"))
 	}
@@ -97,9 +97,9 @@ func (m *Manager) Execute(ctx context.Context, p scope.Principal, installed id.I
 		parameters = map[string]any{}
 	}
 	locale, _ := parameters["locale"].(string)
-	answer, err := m.caller.Call(ctx, app, envelope.Encode(app, envelope.Execute, envelope.Call{Locale: locale, ExecuteData: &envelope.ExecuteData{
+	answer, err := m.call(ctx, app, envelope.Execute, envelope.Call{Locale: locale, ExecuteData: &envelope.ExecuteData{
 		AuthToken: m.directory.EventToken(in.ID, time.Now()), InstalledApp: envelope.Describe(app, in), Parameters: parameters,
-	}}))
+	}})
 	if err != nil {
 		return nil, refused(err, "The app did not execute")
 	}

@@ -63,9 +63,9 @@ func (m *Manager) Install(ctx context.Context, p scope.Principal, r InstallReque
 		pair, err = m.directory.IssuePair(ctx, in.ID)
 	}
 	if err == nil && app.SmartApp() {
-		_, err = m.caller.Call(ctx, app, envelope.Encode(app, envelope.Install, envelope.Call{InstallData: &envelope.InstallData{
+		_, err = m.call(ctx, app, envelope.Install, envelope.Call{InstallData: &envelope.InstallData{
 			AuthToken: pair.Access, RefreshToken: pair.Refresh, InstalledApp: envelope.Describe(app, in),
-		}}))
+		}})
 		if err != nil {
 			err = refused(err, "The app did not accept INSTALL, so it is not installed")
 		}
@@ -169,10 +169,10 @@ func (m *Manager) Reconfigure(ctx context.Context, p scope.Principal, installed 
 		if previous == nil {
 			previous = apps.Config{}
 		}
-		_, err = m.caller.Call(ctx, app, envelope.Encode(app, envelope.Update, envelope.Call{UpdateData: &envelope.UpdateData{
+		_, err = m.call(ctx, app, envelope.Update, envelope.Call{UpdateData: &envelope.UpdateData{
 			AuthToken: pair.Access, RefreshToken: pair.Refresh, InstalledApp: envelope.Describe(app, now),
 			PreviousConfig: previous, PreviousPermissions: before.Permissions,
-		}}))
+		}})
 	}
 	if err != nil {
 		m.log.Warn("update failed and is taken back", "app", app.Name, "installedApp", installed, "err", err)
@@ -212,7 +212,7 @@ const (
 // with.
 func (m *Manager) tell(f *shard.Farewell) {
 	for wait := firstFarewell; ; wait = min(2*wait, lastFarewell) {
-		_, err := m.caller.Call(m.ctx, f.App, farewell(f))
+		_, err := m.caller.Call(m.ctx, f.App, appcall.Message{Body: farewell(f)})
 		if m.ctx.Err() != nil {
 			return
 		}

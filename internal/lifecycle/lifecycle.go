@@ -198,8 +198,8 @@ func (m *Manager) prove(ctx context.Context, app *apps.App) (*apps.App, error) {
 	confirmation := fmt.Sprintf("%s/v1/apps/%s/confirm-registration?token=%s", m.baseURL, app.ID, token)
 	m.log.Warn("target is PENDING: nothing is delivered to it until its confirmation URL is opened", "app", app.Name, "target", app.TargetURL, "open", confirmation)
 	m.calls.Go(func() {
-		_, err := m.caller.Call(m.ctx, app, envelope.Encode(app, envelope.Confirmation,
-			envelope.Call{ConfirmationData: &envelope.ConfirmationData{AppID: app.ID, ConfirmationURL: confirmation}}))
+		_, err := m.call(m.ctx, app, envelope.Confirmation,
+			envelope.Call{ConfirmationData: &envelope.ConfirmationData{AppID: app.ID, ConfirmationURL: confirmation}})
 		if err != nil && m.ctx.Err() == nil {
 			m.log.Info("no answer to CONFIRMATION; the official Node SDK never gives one, it logs the URL instead", "app", app.Name, "err", err)
 		}
@@ -223,7 +223,7 @@ func onLoopback(target string) bool {
 // ping asks a SmartApp to answer a challenge.
 func (m *Manager) ping(ctx context.Context, app *apps.App) error {
 	challenge := id.New[id.Event]().String()
-	answer, err := m.caller.Call(ctx, app, envelope.Encode(app, envelope.Ping, envelope.Call{PingData: &envelope.PingData{Challenge: challenge}}))
+	answer, err := m.call(ctx, app, envelope.Ping, envelope.Call{PingData: &envelope.PingData{Challenge: challenge}})
 	if err != nil {
 		return refused(err, "The app's target does not answer a PING, so the app is not created")
 	}
@@ -261,4 +261,10 @@ func (m *Manager) DeleteApp(ctx context.Context, p scope.Principal, nameOrID str
 		}
 	}
 	return m.directory.DeleteApp(ctx, p, app.ID.String())
+}
+
+// call asks the app once, and returns what it answers.
+func (m *Manager) call(ctx context.Context, app *apps.App, lifecycle envelope.Lifecycle, content envelope.Call) ([]byte, error) {
+	answer, err := m.caller.Call(ctx, app, appcall.Message{Body: envelope.Encode(app, lifecycle, content)})
+	return answer.Body, err
 }

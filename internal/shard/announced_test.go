@@ -28,7 +28,7 @@ func reopened(t *testing.T, dir string, now func() time.Time) (s *Shard, crash, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = Open(t.Context(), e, Config{Name: "home", Now: now}, d, appcall.New(d.Key, appcall.EgressAny), log); err != nil {
+	if s, err = Open(t.Context(), e, Config{Name: "home", Now: now}, d, appcall.New(d, appcall.EgressAny), log); err != nil {
 		t.Fatal(err)
 	}
 	crash = func() {

@@ -31,7 +31,7 @@ func furnished(t *testing.T, cfg engine.Config) (*Shard, id.Device) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	s, err := Open(t.Context(), e, Config{Name: "home"}, d, appcall.New(d.Key, appcall.EgressAny), log)
+	s, err := Open(t.Context(), e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny), log)
 	if err != nil {
 		t.Fatal(err)
 	}

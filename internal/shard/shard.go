@@ -17,6 +17,7 @@ import (
 
 	"hark/internal/appcall"
 	"hark/internal/apps"
+	"hark/internal/attempts"
 	"hark/internal/delivery"
 	"hark/internal/directory"
 	"hark/internal/engine"
@@ -39,6 +40,7 @@ type Shard struct {
 	records   *records.Store
 	journal   *journal.Journal
 	delivery  *delivery.Dispatcher
+	attempts  *attempts.Log
 	hub       eventstream.Hub
 
 	mu          sync.RWMutex
@@ -147,9 +149,9 @@ type Config struct {
 	Name    string // of a-z 0-9; names its streams
 	Journal journal.Config
 	Limits  limits.Limits
-	// Retries is when an event that an app refuses is tried again; nil is delivery.Schedule.
-	Retries []time.Duration
-	Silent  bool // deliver nothing: what waits goes on waiting, and no schedule is due
+	// AttemptBytes is how large the log of attempts to deliver may get.
+	AttemptBytes int64
+	Silent       bool // deliver nothing: what waits goes on waiting, and no schedule is due
 	// Now tells the time to schedules and to the watch over silent devices; nil is the clock.
 	Now func() time.Time
 }
@@ -166,8 +168,14 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 		store.Close()
 		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
 	}
+	tried, err := attempts.Open(ctx, e, cfg.Name, cfg.AttemptBytes, log)
+	if err != nil {
+		j.Close()
+		store.Close()
+		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
+	}
 	s := &Shard{
-		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j,
+		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j, attempts: tried,
 		locations: map[id.Location]*location{}, homes: map[id.Account][]id.Location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
 		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{},
@@ -176,13 +184,9 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if cfg.Retries == nil {
-		cfg.Retries = delivery.Schedule
-	}
-	s.delivery = delivery.New(ctx, log, dir, j, caller, s, cfg.Limits, cfg.Retries)
+	s.delivery = delivery.New(ctx, log, dir, j, caller, s.attempts, s, cfg.Limits)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
-		j.Close()
-		store.Close()
+		s.closeStreams()
 		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
@@ -291,6 +295,11 @@ func (s *Shard) Close(ctx context.Context) {
 	if err := s.checkpoint(last); err != nil {
 		s.log.Error("the last checkpoint failed; some events will be delivered again", "err", err)
 	}
+	s.closeStreams()
+}
+
+func (s *Shard) closeStreams() {
+	s.attempts.Close()
 	s.journal.Close()
 	s.records.Close()
 }
@@ -390,8 +399,8 @@ func (s *Shard) checkpointWrites(p pending) []records.Write {
 		}
 	}
 	cp := s.delivery.Checkpoint()
-	for app, position := range cp.Cursors {
-		writes = append(writes, records.Write{Kind: kindCursor, ID: app.String(), Value: position})
+	for app, at := range cp.Cursors {
+		writes = append(writes, records.Write{Kind: kindCursor, ID: app.String(), Value: at})
 	}
 	for _, app := range cp.Deleted {
 		writes = append(writes, records.Write{Kind: kindCursor, ID: app.String()})
@@ -554,7 +563,7 @@ type loader struct {
 	installed     []*apps.Installed
 	streams       []*eventstream.Registration
 	subscriptions []*subscription.Subscription
-	cursors       map[id.InstalledApp]uint64
+	cursors       map[id.InstalledApp]delivery.Place
 	gaps          map[id.InstalledApp][]delivery.Gap
 	scenes        []*home.Scene
 	schedules     []*schedule.Schedule
@@ -683,8 +692,8 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		if in.Status == apps.Installing {
 			unfinished = append(unfinished, in.ID)
 		}
-		if position, ok := l.cursors[in.ID]; ok {
-			s.delivery.Restore(in.ID, in.Location, position)
+		if at, ok := l.cursors[in.ID]; ok {
+			s.delivery.Restore(in.ID, in.Location, at)
 		}
 		for _, g := range l.gaps[in.ID] {
 			s.delivery.RestoreGap(in.ID, g)

@@ -33,7 +33,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s, err := Open(ctx, e, Config{Name: "home"}, d, appcall.New(d.Key, appcall.EgressAny), log)
+		s, err := Open(ctx, e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny), log)
 		if err != nil {
 			b.Fatal(err)
 		}

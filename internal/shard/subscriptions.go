@@ -213,3 +213,24 @@ func (s *Shard) MatchFor(app id.InstalledApp, e *event.Event) []*subscription.Su
 	}
 	return matched
 }
+
+// MatchNow returns the app's subscriptions of today that the event would have matched,
+// whenever they were made.
+func (s *Shard) MatchNow(app id.InstalledApp, e *event.Event) []*subscription.Subscription {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	in := s.installed[app]
+	if in == nil {
+		return nil
+	}
+	var matched []*subscription.Subscription
+	for _, sub := range in.subscriptions {
+		if always := sub.Always(); sub.Until == 0 && always.Matches(e) == subscription.Matches {
+			matched = append(matched, sub)
+		}
+	}
+	if e.InstalledApp == app {
+		matched = s.withOwn(e, matched)
+	}
+	return matched
+}

@@ -2,6 +2,7 @@ package signature
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -16,7 +17,7 @@ import (
 
 // key is one for all tests: making one takes 100 ms.
 var key = func() *Key {
-	k, err := Generate(time.Now())
+	k, err := Generate(RSA, time.Now())
 	if err != nil {
 		panic(err)
 	}
@@ -64,7 +65,8 @@ func TestSign(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := key.Sign(r, []byte("{}"), now, false); err != nil {
+		Digest(r, []byte("{}"), now)
+		if err := key.Sign(r, false); err != nil {
 			t.Fatal(err)
 		}
 		params := verify(t, r, path)
@@ -83,7 +85,8 @@ func TestSign(t *testing.T) {
 func TestAppRSAUsesItsOwnKeyID(t *testing.T) {
 	t.Parallel()
 	r, _ := http.NewRequest("POST", "http://app.example/", nil)
-	if err := key.Sign(r, nil, time.Now(), true); err != nil {
+	Digest(r, nil, time.Now())
+	if err := key.Sign(r, true); err != nil {
 		t.Fatal(err)
 	}
 	if id := verify(t, r, "/")["keyId"]; !regexp.MustCompile(`^/SmartThings/([0-9a-f]{2}:){15}[0-9a-f]{2}$`).MatchString(id) {
@@ -115,12 +118,78 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func BenchmarkSign(b *testing.B) {
+// TestECDSA verifies the same header with the other kind of key.
+func TestECDSA(t *testing.T) {
+	t.Parallel()
+	k, err := Generate(ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err = Decode(k.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := http.NewRequest("POST", "http://app.example/hook", nil)
+	Digest(r, []byte("{}"), time.Now())
+	if err := k.Sign(r, false); err != nil {
+		t.Fatal(err)
+	}
+	params := map[string]string{}
+	for _, m := range regexp.MustCompile(`([a-zA-Z]+)="([^"]*)"`).FindAllStringSubmatch(r.Header.Get("Authorization"), -1) {
+		params[m[1]] = m[2]
+	}
+	if params["algorithm"] != "ecdsa-sha256" || params["keyId"] != k.ID() {
+		t.Errorf("parameters: %v", params)
+	}
+	block, _ := pem.Decode([]byte(k.Certificate()))
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, _ := base64.StdEncoding.DecodeString(params["signature"])
+	hash := sha256.Sum256([]byte("(request-target): post /hook\ndigest: " + r.Header.Get("Digest") + "\ndate: " + r.Header.Get("Date")))
+	if !ecdsa.VerifyASN1(certificate.PublicKey.(*ecdsa.PublicKey), hash[:], sig) {
+		t.Error("the signature does not verify")
+	}
+}
+
+// TestStandardWebhooks checks the example of the specification, and two secrets at once.
+func TestStandardWebhooks(t *testing.T) {
+	t.Parallel()
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	r, _ := http.NewRequest("POST", "http://app.example/", nil)
-	body := make([]byte, 1000)
-	for b.Loop() {
-		if err := key.Sign(r, body, time.Now(), false); err != nil {
-			b.Fatal(err)
+	if err := SignStandard(r, "msg_p5jXN8AQM9LWM0D4loKWxJek", []byte(`{"test": 2432232314}`), time.Unix(1614265330, 0), secret, NewSecret()); err != nil {
+		t.Fatal(err)
+	}
+	signatures := strings.Fields(r.Header.Get("webhook-signature"))
+	if len(signatures) != 2 || signatures[0] != "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" {
+		t.Errorf("signatures: %v", signatures)
+	}
+	if r.Header.Get("webhook-id") != "msg_p5jXN8AQM9LWM0D4loKWxJek" || r.Header.Get("webhook-timestamp") != "1614265330" {
+		t.Errorf("headers: %v", r.Header)
+	}
+	for _, bad := range []string{"", "whsec_", "whsec_AAAA", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!!!"} {
+		if CheckSecret(bad) == nil {
+			t.Errorf("the secret %q is taken", bad)
 		}
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	for _, algorithm := range []Algorithm{RSA, ECDSA} {
+		b.Run(string(algorithm), func(b *testing.B) {
+			k, err := Generate(algorithm, time.Now())
+			if err != nil {
+				b.Fatal(err)
+			}
+			r, _ := http.NewRequest("POST", "http://app.example/", nil)
+			body := make([]byte, 1000)
+			for b.Loop() {
+				r.Header.Del("Authorization")
+				Digest(r, body, time.Now())
+				if err := k.Sign(r, false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -154,6 +154,14 @@ func (s *Subscription) EndedAt(position uint64) *Subscription {
 	return &ended
 }
 
+// Always returns the subscription as if it had been there from the first event on. The result
+// is not for an index.
+func (s *Subscription) Always() *Subscription {
+	always := *s
+	always.From, always.next = 0, nil
+	return &always
+}
+
 // ownFilter is what every installed app wants without asking.
 var ownFilter = &Filter{Source: own}
 

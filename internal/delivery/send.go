@@ -1,0 +1,169 @@
+package delivery
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"hark/internal/appcall"
+	"hark/internal/apps"
+	"hark/internal/attempts"
+	"hark/internal/envelope"
+	"hark/internal/event"
+	"hark/internal/scope"
+)
+
+// Held returns why nothing may be sent to the installed app for now, nil when it may. What
+// waits goes out once that ends.
+func Held(app *apps.App, in *apps.Installed) error {
+	if p := in.Paused; p != nil {
+		return fmt.Errorf("deliveries are paused since %s: %s. POST /hark/v1/installedapps/%s/resume lets them go on, with all that waits", p.Since.UTC().Format(time.RFC3339), p.Reason, in.ID)
+	}
+	if in.Status != apps.Authorized {
+		return errors.New("the app's INSTALL call has not ended yet")
+	}
+	return app.Deliverable()
+}
+
+// Withheld returns why the event may not be sent to the installed app, nil when it may: the
+// scope is checked again at each delivery, so that a revoked one stops the next event.
+func Withheld(in *apps.Installed, e *event.Event) error {
+	if e.ShownTo(scope.Principal{InstalledApp: in.ID, Scopes: in.Permissions}) == nil {
+		return nil
+	}
+	return fmt.Errorf("the app no longer holds the scope %s; it holds %v", e.Needs()[0], in.Permissions.Strings())
+}
+
+// unhandled is the answer of the official SDK when it has no handler for an event.
+const unhandled = 422
+
+// to says where parcels go, if not to the app as usual.
+type to struct {
+	url    string // instead of the app's target
+	replay string // the id of the replay that they are part of
+}
+
+// excerpt is how much of an answer the log of attempts keeps, in bytes.
+const excerpt = 500
+
+// send makes one attempt to deliver the parcels in one call, and notes it.
+func (d *Dispatcher) send(app *apps.App, in *apps.Installed, parcels []parcel, where to) error {
+	parcels, withheld := d.allowed(in, parcels)
+	if withheld != nil {
+		withheld.App, withheld.Replay = app.Name, where.replay
+		d.note(withheld)
+	}
+	if len(parcels) == 0 {
+		return nil
+	}
+	data := &envelope.EventData{InstalledApp: envelope.Describe(app, in), Events: make([]any, len(parcels))}
+	for i, p := range parcels {
+		data.Events[i] = p.event.Webhook(p.subscription.DeliveryName())
+	}
+	if app.SmartApp() {
+		data.AuthToken = d.directory.EventToken(in.ID, time.Now())
+	}
+	a := &attempts.Attempt{Time: time.Now().UTC(), InstalledApp: in.ID, App: app.Name, Events: noted(parcels), Replay: where.replay, Outcome: attempts.Delivered}
+	answer, err := d.caller.Call(d.ctx, app, appcall.Message{
+		Body: envelope.Encode(app, envelope.Event, envelope.Call{EventData: data}), ID: messageID(parcels), URL: where.url, Replay: where.replay,
+	})
+	if err != nil && d.ctx.Err() != nil {
+		return err // broken off by a stop, which says nothing about the app
+	}
+	a.Request = "POST " + app.TargetURL
+	if where.url != "" {
+		a.Request = "POST " + where.url
+	}
+	a.Status, a.Latency, a.Response = answer.Status, latency(answer.Timing), string(answer.Body[:min(len(answer.Body), excerpt)])
+	if err != nil {
+		a.Outcome, a.Message = attempts.Failed, err.Error()
+		if f, ok := errors.AsType[*appcall.Failure](err); ok && f.Status == unhandled && app.SmartApp() {
+			a.Outcome, a.Message = attempts.Unhandled, "the app answered 422: it has no handler for the subscription's name"
+			err = nil
+		} else if ok && isRefusal(f.Status) {
+			a.Outcome = attempts.Refused
+		}
+	}
+	d.note(a)
+	return err
+}
+
+// allowed returns the parcels that may be sent, and what to note of the others.
+func (d *Dispatcher) allowed(in *apps.Installed, parcels []parcel) (allowed []parcel, withheld *attempts.Attempt) {
+	for i, p := range parcels {
+		err := Withheld(in, p.event)
+		if err == nil {
+			if withheld != nil {
+				allowed = append(allowed, p)
+			}
+			continue
+		}
+		if withheld == nil {
+			withheld = &attempts.Attempt{Time: time.Now().UTC(), InstalledApp: in.ID, Outcome: attempts.Withheld, Message: err.Error()}
+			allowed = append(allowed, parcels[:i]...)
+		}
+		withheld.Events = append(withheld.Events, noted(parcels[i:i+1])...)
+	}
+	if withheld == nil {
+		return parcels, nil
+	}
+	return allowed, withheld
+}
+
+// note counts an attempt, logs it, and hands it to the log of attempts.
+func (d *Dispatcher) note(a *attempts.Attempt) {
+	n := uint64(len(a.Events))
+	level := slog.LevelDebug
+	d.mu.Lock()
+	switch a.Outcome {
+	case attempts.Delivered:
+		d.counters.Delivered += n
+	case attempts.Unhandled:
+		d.counters.Unhandled += n
+		level = slog.LevelWarn
+	case attempts.Withheld:
+		d.counters.Withheld += n
+		level = slog.LevelWarn
+	case attempts.Failed:
+		d.counters.Failed++
+	}
+	d.mu.Unlock()
+	if d.log.Enabled(d.ctx, level) {
+		e := a.Events[0]
+		log := d.log.With("app", a.App, "installedApp", a.InstalledApp, "event", e.ID, "subscription", e.Name, "events", n)
+		if a.Latency != nil {
+			log = log.With("status", a.Status, "ms", a.Latency.Total)
+		}
+		if a.Message != "" {
+			log = log.With("because", a.Message)
+		}
+		log.Log(d.ctx, level, "event "+a.Outcome)
+	}
+	d.attempts.Add(a)
+}
+
+func noted(parcels []parcel) []attempts.Event {
+	list := make([]attempts.Event, len(parcels))
+	for i, p := range parcels {
+		list[i] = attempts.Event{ID: p.event.ID, Position: p.event.Seq, Subscription: p.subscription.ID, Name: p.subscription.DeliveryName(), Device: p.event.About()}
+	}
+	return list
+}
+
+// messageID is the same for the same parcels, and for no others.
+func messageID(parcels []parcel) string {
+	h := sha256.New()
+	for _, p := range parcels {
+		h.Write(p.event.ID[:]) // a hash takes everything
+		h.Write(p.subscription.ID[:])
+	}
+	return "msg_" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18])
+}
+
+func latency(t appcall.Timing) *attempts.Latency {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return &attempts.Latency{DNS: ms(t.DNS), Connect: ms(t.Connect), TLS: ms(t.TLS), FirstByte: ms(t.FirstByte), Total: ms(t.Total)}
+}

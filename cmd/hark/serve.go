@@ -21,7 +21,11 @@ func (s *serveCommand) Run(in *invocation) error {
 	if err != nil {
 		return err
 	}
-	log.Info("hark is ready", "baseUrl", server.BaseURL(), "data", in.settings.Data, "nats", in.settings.NATS.URL)
+	state := "ready"
+	if !server.Active() {
+		state = "standing by"
+	}
+	log.Info("hark is "+state, "baseUrl", server.BaseURL(), "data", in.settings.Data, "nats", in.settings.NATS.URL)
 	if err := writeReady(s.ReadyFile, ready{BaseURL: server.BaseURL()}); err != nil {
 		return fmt.Errorf("ready file: %w", err)
 	}

@@ -21,6 +21,8 @@ import (
 
 // Home is what delivery asks of the owner of the locations.
 type Home interface {
+	// May returns why nothing may be sent for now, nil when it may.
+	May() error
 	// Installed returns the installed app as it is now.
 	Installed(id.InstalledApp) (*apps.Installed, bool)
 	// Pause stops deliveries to the installed app until its owner resumes them.

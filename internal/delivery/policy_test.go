@@ -43,6 +43,8 @@ type policyCall struct {
 	events string
 }
 
+func (h *policyHome) May() error { return nil }
+
 func (h *policyHome) Installed(id.InstalledApp) (*apps.Installed, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

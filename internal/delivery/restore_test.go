@@ -34,6 +34,8 @@ type oneApp struct {
 	sub *subscription.Subscription
 }
 
+func (h oneApp) May() error { return nil }
+
 func (h oneApp) Installed(id.InstalledApp) (*apps.Installed, bool) { return h.app, true }
 
 func (h oneApp) Pause(context.Context, id.InstalledApp, string) error { return nil }

@@ -46,11 +46,17 @@ type to struct {
 	replay string // the id of the replay that they are part of
 }
 
+// mayAgain is how long a server that may not send waits to ask again.
+const mayAgain = 250 * time.Millisecond
+
 // excerpt is how much of an answer the log of attempts keeps, in bytes.
 const excerpt = 500
 
 // send makes one attempt to deliver the parcels in one call, and notes it.
 func (d *Dispatcher) send(app *apps.App, in *apps.Installed, parcels []parcel, where to) error {
+	if err := d.home.May(); err != nil {
+		return paced{err, mayAgain}
+	}
 	parcels, withheld := d.allowed(in, parcels)
 	if withheld != nil {
 		withheld.App, withheld.Replay = app.Name, where.replay

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,16 +33,21 @@ import (
 // Server is a running hark.
 type Server struct {
 	log       *slog.Logger
+	cfg       Config
+	purpose   Purpose
 	baseURL   string
 	listener  net.Listener
 	secure    net.Listener // by TLS; nil without
 	control   net.Listener // nil without a data directory
 	engine    *engine.Engine
+	lease     *engine.Lease // nil with the embedded engine, which nobody shares
 	directory *directory.Directory
 	shard     *shard.Shard
 	lifecycle *lifecycle.Manager
 	api       *httpapi.API
-	handler   http.Handler
+	public    front // answers everybody
+	owner     front // answers the data directory's owner
+	active    bool
 	undo      []func(context.Context) // in the order of building
 }
 
@@ -59,13 +65,22 @@ const (
 	Admin         // for one request of the command line: nothing is delivered
 )
 
-// New builds a server that listens but does not answer yet: [Server.Run] does.
+// front is a handler that another can replace while it answers.
+type front struct{ atomic.Pointer[http.Handler] }
+
+func (f *front) become(h http.Handler) { f.Store(&h) }
+
+// ServeHTTP implements http.Handler.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*f.Load()).ServeHTTP(w, r) }
+
+// New builds a server that listens but does not answer yet: [Server.Run] does. To Serve on an
+// engine where another hark is active, it stands by; other purposes are refused then.
 func New(ctx context.Context, cfg Config, log *slog.Logger, purpose Purpose) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{log: log}
-	if err := s.build(ctx, cfg, purpose); err != nil {
+	s := &Server{log: log, cfg: cfg, purpose: purpose}
+	if err := s.build(ctx); err != nil {
 		s.close(ctx)
 		return nil, err
 	}
@@ -73,8 +88,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, purpose Purpose) (*S
 }
 
 // build makes every part, in order, and registers how each is undone the moment it exists.
-func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err error) {
-	log := s.log
+func (s *Server) build(ctx context.Context) (err error) {
+	cfg, log := s.cfg, s.log
 	if err := s.occupy(cfg.Data); err != nil {
 		return err
 	}
@@ -95,6 +110,37 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 		return err
 	}
 	s.later(func(context.Context) { s.engine.Close() })
+	if cfg.NATS.URL == "" {
+		return s.activate(ctx)
+	}
+	if s.lease, err = s.engine.Lease(ctx, s.baseURL); err != nil {
+		return err
+	}
+	s.later(s.lease.Release)
+	if s.purpose == Serve && !s.lease.Free(ctx) {
+		standby := httpapi.Standby(log, s.lease.Holder)
+		s.public.become(standby)
+		s.owner.become(standby)
+		log.Info("standing by: another hark is active, or was a moment ago", "active", s.lease.Holder())
+		return nil
+	}
+	if err := s.lease.Take(ctx, s.purpose == Serve); err != nil {
+		return err
+	}
+	return s.activate(ctx)
+}
+
+// may returns why nothing may be sent for now, nil when it may.
+func (s *Server) may() error {
+	if s.lease == nil {
+		return nil
+	}
+	return s.lease.Valid()
+}
+
+// activate builds what works: one hark on an engine at a time.
+func (s *Server) activate(ctx context.Context) (err error) {
+	cfg, log, purpose := s.cfg, s.log, s.purpose
 	if s.directory, err = directory.Open(ctx, s.engine, log); err != nil {
 		return err
 	}
@@ -103,7 +149,7 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	caller := appcall.New(s.directory, cfg.egress(purpose))
 	s.later(func(context.Context) { caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
-		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes,
+		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes, May: s.may,
 	}, s.directory, caller, log)
 	if err != nil {
 		return err
@@ -125,7 +171,9 @@ func (s *Server) build(ctx context.Context, cfg Config, purpose Purpose) (err er
 	mux.Handle("/console/", pages)
 	installer.New(log, s.directory, s.shard, s.lifecycle, s.baseURL).Handle(mux)
 	mux.Handle("/", s.api)
-	s.handler = mux
+	s.public.become(mux)
+	s.owner.become(s.api.AsOwner())
+	s.active = true
 	if purpose == Demo {
 		if err := s.furnish(ctx); err != nil {
 			return fmt.Errorf("furnish the demo home: %w", err)
@@ -226,33 +274,68 @@ func (s *Server) Err() error {
 	if !s.engine.Connected() {
 		return errors.New("the engine cannot be reached")
 	}
-	return errors.Join(s.shard.Err(), s.shard.Stalled(), s.directory.Err())
+	return errors.Join(s.may(), s.shard.Err(), s.shard.Stalled(), s.directory.Err())
 }
+
+// Active reports whether the server works, and does not stand by. Ask before Run.
+func (s *Server) Active() bool { return s.active }
 
 // Run answers requests until ctx ends or the server can work no more, then lets requests and
 // deliveries under way end, makes durable where everything stands, and closes.
 func (s *Server) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
-	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	server := &http.Server{Handler: &s.public, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 3)
 	go func() { ended <- server.Serve(s.listener) }()
 	if s.secure != nil {
 		go func() { ended <- server.Serve(s.secure) }()
 	}
-	owner := &http.Server{Handler: s.api.AsOwner(), ReadHeaderTimeout: 10 * time.Second}
+	owner := &http.Server{Handler: &s.owner, ReadHeaderTimeout: 10 * time.Second}
 	if s.control != nil {
 		go func() { ended <- owner.Serve(s.control) }()
 	}
-	err := s.watch(ctx, ended)
+	err := s.work(ctx, ended)
 	s.log.Info("stopping: requests and deliveries under way end first")
 	draining, cancel := context.WithTimeout(background, drainTimeout)
 	defer cancel()
-	s.api.CloseStreams(draining)
+	if s.active {
+		s.api.CloseStreams(draining)
+	}
 	server.Shutdown(draining) // what is still open when draining ends is closed with the process
 	owner.Shutdown(draining)
 	s.close(draining)
 	return err
+}
+
+// work stands by until it is this server's turn, then watches over it. It returns when it is time
+// to stop, with the reason if that is a fault.
+func (s *Server) work(ctx context.Context, ended <-chan error) error {
+	if !s.active {
+		waiting, cancel := context.WithCancel(ctx)
+		defer cancel()
+		taken := make(chan error, 1)
+		go func() { taken <- s.lease.Take(waiting, true) }()
+		select {
+		case err := <-ended:
+			cancel()
+			<-taken
+			return fmt.Errorf("answer requests: %w", err)
+		case err := <-taken:
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		s.log.Info("taking over: the active hark is gone")
+		if err := s.activate(context.WithoutCancel(ctx)); err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+		s.log.Info("this hark is active now")
+	}
+	return s.watch(ctx, ended)
 }
 
 // streamAge is how long a registered event stream that nobody reads is kept.
@@ -260,6 +343,10 @@ const streamAge = 30 * 24 * time.Hour
 
 // watch returns when it is time to stop, with the reason if that is a fault.
 func (s *Server) watch(ctx context.Context, ended <-chan error) error {
+	var lost <-chan struct{} // never, without a lease
+	if s.lease != nil {
+		lost = s.lease.Lost()
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	hourly := time.NewTicker(time.Hour)
@@ -270,6 +357,8 @@ func (s *Server) watch(ctx context.Context, ended <-chan error) error {
 			return nil
 		case err := <-ended:
 			return fmt.Errorf("answer requests: %w", err)
+		case <-lost:
+			return fmt.Errorf("%w: this one stood still or was cut off for too long. Started again, it stands by", engine.ErrHeld)
 		case <-tick.C:
 			s.shard.Hub().Beat()
 			if err := errors.Join(s.shard.Err(), s.directory.Err()); err != nil {

@@ -2,12 +2,15 @@ package hark
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"testing"
 	"time"
 
+	"hark/internal/engine"
 	"hark/internal/engine/enginetest"
+	"hark/internal/records"
 )
 
 // TestOnAnExistingNATS runs everything on a NATS server and on a cluster of three instead of
@@ -58,29 +61,73 @@ func TestAnOutageOfNATSIsShownAndOutlived(t *testing.T) {
 	eventually(t, "it is ready again", func() bool { status, _, _ := h.try("GET", "/readyz", nil); return status == http.StatusOK })
 }
 
-// TestASecondHarkTakesOver opens the same NATS from a second hark: the first one can append
-// nothing any more, and ends with the reason.
-func TestASecondHarkTakesOver(t *testing.T) {
+// TestAnotherHarkStandsBy has two harks on one NATS: the second stands by, says so, and takes over
+// when the first one stops.
+func TestAnotherHarkStandsBy(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Listen: "127.0.0.1:0", NATS: NATS{URL: enginetest.Server(t), Replicas: 1}}
-	open := func(dir string) *Server {
-		cfg.Data = dir
-		s, err := New(context.Background(), cfg, slog.New(slog.DiscardHandler), Demo)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+	url := enginetest.Server(t)
+	with := func(c *Config) { c.NATS = NATS{URL: url, Replicas: 1} }
+	h := run(t, t.TempDir(), with)
+	lamp := h.device("Floor lamp")
+	cfg := Config{Listen: "127.0.0.1:0", Data: t.TempDir(), NATS: NATS{URL: url, Replicas: 1}}
+	second, err := New(t.Context(), cfg, slog.New(slog.DiscardHandler), Serve)
+	if err != nil {
+		t.Fatal(err)
 	}
-	first := open(t.TempDir())
-	ended := make(chan error, 1)
-	go func() { ended <- first.Run(context.Background()) }()
-	second := open(t.TempDir())
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- second.Run(ctx) }()
+	standby := &instance{t: t, server: second, token: h.token}
+	if second.Active() {
+		t.Error("both are active")
+	}
+	status, header, body := standby.try("GET", "/devices", nil)
+	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Errorf("the standby answers %d %v", status, header)
+	}
+	contains(t, "the refusal", string(body), "stands by", h.server.BaseURL())
+	standby.refused(http.StatusServiceUnavailable, "GET", "/readyz", nil)
+	equal(t, "the standby's health", get(standby.ok("GET", "/healthz", nil), "active"), h.server.BaseURL())
+	for _, purpose := range []Purpose{Demo, Admin} {
+		other := cfg
+		other.Data = t.TempDir()
+		if _, err := New(t.Context(), other, slog.New(slog.DiscardHandler), purpose); !errors.Is(err, engine.ErrHeld) {
+			t.Errorf("a third one of purpose %d: %v", purpose, err)
+		}
+	}
+	h.report(lamp, "switch", "switch", "on")
+	h.stop()
+	eventually(t, "the standby takes over", func() bool { status, _, _ := standby.try("GET", "/readyz", nil); return status == http.StatusOK })
+	equal(t, "what it knows", get(standby.ok("GET", "/devices/"+lamp+"/status", nil), "components", "main", "switch", "switch", "value"), "on")
+	cancel()
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAFencedHarkEnds opens the engine's streams past the lease: the active hark acknowledges nothing
+// any more, and ends with the reason.
+func TestAFencedHarkEnds(t *testing.T) {
+	t.Parallel()
+	url := enginetest.Server(t)
+	log := slog.New(slog.DiscardHandler)
+	first, err := New(t.Context(), Config{Listen: "127.0.0.1:0", Data: t.TempDir(), NATS: NATS{URL: url, Replicas: 1}}, log, Demo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- first.Run(context.Background()) }()
 	home, _ := first.Home()
+	e := enginetest.Open(t, engine.Config{URL: url})
+	for _, name := range []string{"home", "directory"} {
+		store, err := records.Open(t.Context(), e, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+	}
 	if _, err := first.shard.CreateMode(context.Background(), owner, home.ID, "Lost"); err == nil {
-		t.Error("the first hark acknowledged a change after the second took over")
+		t.Error("the first hark acknowledged a change after another opened its records")
 	}
 	select {
 	case err := <-ended:
@@ -91,12 +138,5 @@ func TestASecondHarkTakesOver(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("the first hark goes on")
-	}
-	if l, err := second.shard.Location(owner, home.ID); err != nil || len(l.Modes) != 3 {
-		t.Errorf("the second hark sees %v, %v", l, err)
-	}
-	cancel()
-	if err := <-over; err != nil {
-		t.Error(err)
 	}
 }

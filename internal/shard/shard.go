@@ -62,6 +62,7 @@ type Shard struct {
 	alarms      alarms
 
 	limits  limits.Limits
+	may     func() error
 	now     func() time.Time
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -151,7 +152,9 @@ type Config struct {
 	Limits  limits.Limits
 	// AttemptBytes is how large the log of attempts to deliver may get.
 	AttemptBytes int64
-	Silent       bool // deliver nothing: what waits goes on waiting, and no schedule is due
+	// May returns why nothing may be sent to apps for now, nil when it may; nil is always.
+	May    func() error
+	Silent bool // deliver nothing: what waits goes on waiting, and no schedule is due
 	// Now tells the time to schedules and to the watch over silent devices; nil is the clock.
 	Now func() time.Time
 }
@@ -183,6 +186,9 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.may = cfg.May; s.may == nil {
+		s.may = func() error { return nil }
 	}
 	s.delivery = delivery.New(ctx, log, dir, j, caller, s.attempts, s, cfg.Limits)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
@@ -319,6 +325,9 @@ func (s *Shard) Stalled() error {
 	}
 	return s.records.Stalled()
 }
+
+// May returns why nothing may be sent to apps for now, nil when it may.
+func (s *Shard) May() error { return s.may() }
 
 // Delivery returns the shard's dispatcher.
 func (s *Shard) Delivery() *delivery.Dispatcher { return s.delivery }

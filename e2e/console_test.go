@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"hark/internal/torture"
 )
 
 var update = flag.Bool("update", false, "write the screenshots in docs/ anew")
@@ -59,9 +61,15 @@ func TestConsoleInARealBrowser(t *testing.T) {
 	t.Parallel()
 	ctx := browser(t)
 	h := start(t, "--listen", "127.0.0.1:0")
-	down := newLedger(t)
-	down.down.Store(true)
-	h.installListener("power-log", down.URL)
+	down, err := torture.NewReceiver("power-log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(down.Close)
+	down.Down(true)
+	if _, err := h.Install(down.Name, down.URL, map[string]any{}); err != nil {
+		t.Fatal(err)
+	}
 	var created struct{ App struct{ AppID string } }
 	h.call("POST", "/apps", map[string]any{"appName": "away", "displayName": "Away light", "appType": "API_ONLY", "apiOnly": map[string]any{"targetUrl": "http://light.invalid/"}}, &created)
 	h.call("POST", "/virtualdevices/prototypes", map[string]any{

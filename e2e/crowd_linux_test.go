@@ -85,7 +85,7 @@ func newCrowd(tb testing.TB, h *hark, n, homes int) *crowd {
 
 func (c *crowd) open(i int) error {
 	body := fmt.Sprintf(`{"name":"stream %d","subscriptionFilters":[{"type":"LOCATIONIDS","value":[%q],"eventType":["DEVICE_EVENT"]}]}`, i, c.homes[i%len(c.homes)].location)
-	status, answer, err := request("POST", c.h.BaseURL+"/subscriptions", c.h.Token, []byte(body))
+	status, answer, err := c.h.Try("POST", "/subscriptions", []byte(body))
 	if err != nil || status != 200 {
 		return fmt.Errorf("register stream %d: %d %s %w", i, status, answer, err)
 	}
@@ -182,7 +182,7 @@ func (c *crowd) report(tb testing.TB, home, n int) {
 		fmt.Fprintf(&b, `{"deviceId":%q,"capability":"switchLevel","attribute":"level","value":%d,"data":{"sent":%d}}`+"\n",
 			c.homes[home%len(c.homes)].device, i%101, time.Now().UnixNano()+int64(i))
 	}
-	if status, answer, err := request("POST", c.h.BaseURL+"/hark/v1/events", c.h.Token, b.Bytes()); err != nil || status != 200 {
+	if status, answer, err := c.h.Try("POST", "/hark/v1/events", b.Bytes()); err != nil || status != 200 {
 		tb.Fatalf("report: %d %s %v", status, answer, err)
 	}
 }

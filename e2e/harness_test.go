@@ -7,8 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hark/internal/torture"
 )
 
 // binary returns the path of a hark built once for all tests.
@@ -42,17 +42,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// hark is a running binary.
+// hark is a running hark dev.
 type hark struct {
-	BaseURL    string `json:"baseUrl"`
-	Token      string `json:"token"`
-	LocationID string `json:"locationId"`
-	PID        int    `json:"pid"`
-
-	t       testing.TB
-	process *exec.Cmd
-	log     *bytes.Buffer
-	started time.Time
+	*torture.Process
+	t testing.TB
 }
 
 // start runs hark dev with the arguments and waits until it answers.
@@ -62,83 +55,25 @@ func start(t testing.TB, args ...string) *hark {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "ready.json")
-	h := &hark{t: t, log: new(bytes.Buffer), started: time.Now()}
-	h.process = exec.Command(path, append([]string{"dev", "--ready-file", file}, args...)...)
-	h.process.Stderr = h.log
-	if err := h.process.Start(); err != nil {
+	p, err := torture.Start(t.Context(), path, append([]string{"dev"}, args...)...)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		h.stop(syscall.SIGTERM)
+		p.End(syscall.SIGTERM)
 		if t.Failed() {
-			t.Logf("log of hark:\n%s", h.log)
+			t.Logf("the end of hark's log:\n%s", p.Log)
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		b, err := os.ReadFile(file)
-		if err == nil {
-			if err := json.Unmarshal(b, h); err != nil {
-				t.Fatal(err)
-			}
-			return h
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("hark is not ready after 30 s\n%s", h.log)
-		}
-	}
-}
-
-// stop ends the process by the signal and waits for it.
-func (h *hark) stop(signal os.Signal) {
-	if h.process == nil {
-		return
-	}
-	h.process.Process.Signal(signal)
-	h.process.Wait()
-	h.process = nil
+	return &hark{p, t}
 }
 
 // call makes a request to the API and decodes its answer, whose status must be 200.
 func (h *hark) call(method, path string, body, answer any) {
 	h.t.Helper()
-	status, content := h.try(method, path, body)
-	if status != http.StatusOK {
-		h.t.Fatalf("%s %s: %d %s", method, path, status, content)
-	}
-	if answer != nil {
-		if err := json.Unmarshal(content, answer); err != nil {
-			h.t.Fatalf("%s %s: %v: %s", method, path, err, content)
-		}
-	}
-}
-
-func (h *hark) try(method, path string, body any) (status int, content []byte) {
-	h.t.Helper()
-	b, err := json.Marshal(body)
-	if err != nil {
+	if err := h.Call(method, path, body, answer); err != nil {
 		h.t.Fatal(err)
 	}
-	status, content, err = request(method, h.BaseURL+path, h.Token, b)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return status, content
-}
-
-func request(method, url, token string, body []byte) (status int, content []byte, err error) {
-	r, err := http.NewRequest(method, url, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, err
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer response.Body.Close()
-	content, err = io.ReadAll(response.Body)
-	return response.StatusCode, content, err
 }
 
 // device returns the id of the device with the label.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"hark/internal/certs"
@@ -108,7 +109,7 @@ func TestHTTPSForBuiltInHosts(t *testing.T) {
 		h.call("POST", "/virtualdevices/"+h.device("Front door")+"/events", map[string]any{"deviceEvents": []any{map[string]any{"capability": "contactSensor", "attribute": "contact", "value": value}}}, nil)
 		until(`"value":"` + value + `"`)
 	}
-	h.stop(os.Interrupt)
+	h.End(syscall.SIGINT)
 	until("goodbye")
 	if rest, err := io.ReadAll(events.Body); err != nil {
 		t.Errorf("the stream does not end well: %q %v", rest, err)

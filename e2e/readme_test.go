@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -130,7 +131,7 @@ func TestReadmeTour(t *testing.T) {
 			t.Errorf("the tour does not say %s:\n%s", part, said.Bytes())
 		}
 	}
-	h.stop(os.Kill) // "as hard as you like"
+	h.End(syscall.SIGKILL) // "as hard as you like"
 	h = start(t, "--listen", strings.TrimPrefix(h.BaseURL, "http://"), "--data", filepath.Join(dir, "home"))
 	stop, lines = receiver()
 	verified(`"value":"closed"`)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"hark/internal/torture"
 )
 
 // wire is a TCP connection to hark that can be cut.
@@ -62,8 +64,7 @@ func TestEventSourceMissesNothing(t *testing.T) {
 	h := start(t, "--listen", "127.0.0.1:0")
 	light := h.device("Ceiling light")
 	w := newWire(t, strings.TrimPrefix(h.BaseURL, "http://"))
-	near := *h
-	near.BaseURL = "http://" + w.Addr().String()
+	near := hark{&torture.Process{BaseURL: "http://" + w.Addr().String(), Token: h.Token}, t}
 	reader := near.run("node/stream.js")
 	want(t, "the first word", reader.next("control")["data"], "welcome")
 	value := 0

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"hark/internal/apps"
@@ -34,7 +35,8 @@ const maxAnswer = 1 << 20
 type Caller struct {
 	client  *http.Client
 	keys    Keys
-	signing chan struct{} // one token for each signature under way: signing is all processor
+	signing chan struct{}         // one token for each signature under way: signing is all processor
+	unable  atomic.Pointer[error] // why the newest call could not be signed; nil when it could
 }
 
 // maxConnections bounds the connections to one host: an app is called one event at a time, but
@@ -60,6 +62,14 @@ func New(keys Keys, to Egress) *Caller {
 		keys:    keys,
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
+}
+
+// Err returns why calls cannot be signed, nil while they can.
+func (c *Caller) Err() error {
+	if err := c.unable.Load(); err != nil {
+		return fmt.Errorf("calls to apps cannot be signed: %w", *err)
+	}
+	return nil
 }
 
 // Close lets go of idle connections.
@@ -129,8 +139,12 @@ func (c *Caller) Call(ctx context.Context, app *apps.App, m Message) (answer Ans
 		r.Header.Set(ReplayHeader, m.Replay)
 	}
 	if err := c.sign(calling, r, app, how, m); err != nil {
+		if calling.Err() == nil {
+			c.unable.Store(&err)
+		}
 		return answer, err
 	}
+	c.unable.Store(nil)
 	response, err := c.client.Do(r)
 	defer watch.stop() // a connection that was made for nothing may still write to it
 	if err != nil {

@@ -25,6 +25,7 @@ type Config struct {
 	Cert     string // file with this client's certificate
 	Key      string // file with the key of Cert
 	Replicas int    // copies of each stream on an existing cluster; 0 means 1
+	MinFree  int64  // bytes that stay free where Dir is, see Full; 0 does not look
 }
 
 // Engine is an open connection to JetStream.
@@ -34,6 +35,7 @@ type Engine struct {
 	js       jetstream.JetStream
 	replicas int
 	log      *slog.Logger
+	space    space
 }
 
 // readyTimeout bounds the start of the embedded engine, which checks its files first.
@@ -42,6 +44,9 @@ const readyTimeout = 60 * time.Second
 // Open starts or connects to the engine. The caller closes it.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Engine, error) {
 	e := &Engine{replicas: cmp.Or(cfg.Replicas, 1), log: log.With("component", "engine")}
+	if cfg.URL == "" {
+		e.space.dir, e.space.need = cfg.Dir, cfg.MinFree
+	}
 	if err := e.connect(cfg); err != nil {
 		e.Close()
 		return nil, err
@@ -86,10 +91,14 @@ func (e *Engine) connect(cfg Config) error {
 	return nil
 }
 
+// noLimit lets the embedded engine store what fits on the disk. Its own choice would be three
+// quarters of what happens to be free when it starts, and Full looks better.
+const noLimit = 1 << 50
+
 // embed starts a server that listens nowhere and fsyncs every write before it answers.
 func (e *Engine) embed(dir string) (*server.Server, error) {
 	ns, err := server.NewServer(&server.Options{
-		ServerName: "hark", DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true,
+		ServerName: "hark", DontListen: true, JetStream: true, StoreDir: dir, JetStreamMaxStore: noLimit, SyncAlways: true, NoSigs: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start embedded engine in %s: %w", dir, err)

@@ -30,6 +30,7 @@ type Config struct {
 	Retention      time.Duration `help:"How long events are kept for apps that are behind, and for history; 0 is for ever." default:"168h"`
 	RetentionBytes int64         `help:"How many bytes of events are kept at most; 0 is no limit." default:"0" placeholder:"BYTES"`
 	AttemptBytes   int64         `help:"How many bytes the log of attempts to deliver may take; the oldest go first." default:"67108864" placeholder:"BYTES"`
+	MinFree        int64         `help:"How many bytes stay free on the data directory's disk: with fewer, reports are refused until there is room again; 0 does not look." default:"67108864" placeholder:"BYTES"`
 	PlatformLimits bool          `help:"Rehearse the limits that the platform publishes: how many subscriptions, how many calls a minute, and so on. hark has none of them by itself."`
 	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
@@ -69,7 +70,7 @@ type NATS struct {
 }
 
 func (c Config) engine() engine.Config {
-	return engine.Config{Dir: c.Data, URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas}
+	return engine.Config{Dir: c.Data, URL: c.NATS.URL, Creds: c.NATS.Creds, CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas, MinFree: c.MinFree}
 }
 
 func (c Config) certs() certs.Config {

@@ -42,6 +42,7 @@ type Server struct {
 	engine    *engine.Engine
 	lease     *engine.Lease // nil with the embedded engine, which nobody shares
 	directory *directory.Directory
+	caller    *appcall.Caller
 	shard     *shard.Shard
 	lifecycle *lifecycle.Manager
 	api       *httpapi.API
@@ -146,11 +147,11 @@ func (s *Server) activate(ctx context.Context) (err error) {
 	}
 	s.later(func(context.Context) { s.directory.Close() })
 	s.directory.Limits = cfg.limits()
-	caller := appcall.New(s.directory, cfg.egress(purpose))
-	s.later(func(context.Context) { caller.Close() })
+	s.caller = appcall.New(s.directory, cfg.egress(purpose))
+	s.later(func(context.Context) { s.caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
 		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes, May: s.may,
-	}, s.directory, caller, log)
+	}, s.directory, s.caller, log)
 	if err != nil {
 		return err
 	}
@@ -159,7 +160,7 @@ func (s *Server) activate(ctx context.Context) (err error) {
 	if purpose == Demo {
 		policy = lifecycle.ConfirmLoopback
 	}
-	s.lifecycle = lifecycle.New(ctx, log, s.directory, s.shard, caller, s.baseURL, cfg.autoConfirm(policy))
+	s.lifecycle = lifecycle.New(ctx, log, s.directory, s.shard, s.caller, s.baseURL, cfg.autoConfirm(policy))
 	s.later(func(context.Context) { s.lifecycle.Close() })
 	if purpose != Admin {
 		s.lifecycle.Start()
@@ -248,6 +249,13 @@ func Lock(dir string) (unlock func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("data directory %s: %w; stop it first, or give this one another --data", dir, ErrInUse)
 	}
+	probe, err := os.CreateTemp(dir, ".writable-") // a lock can be had where nothing can be written
+	if err != nil {
+		lock.Unlock() // the process ends
+		return nil, fmt.Errorf("data directory %s cannot be written: %w", dir, err)
+	}
+	probe.Close()
+	os.Remove(probe.Name())
 	return func() { lock.Unlock() }, nil // the process ends
 }
 
@@ -274,7 +282,7 @@ func (s *Server) Err() error {
 	if !s.engine.Connected() {
 		return errors.New("the engine cannot be reached")
 	}
-	return errors.Join(s.may(), s.shard.Err(), s.shard.Stalled(), s.directory.Err())
+	return errors.Join(s.may(), s.engine.Full(), s.shard.Err(), s.shard.Stalled(), s.directory.Err(), s.caller.Err())
 }
 
 // Active reports whether the server works, and does not stand by. Ask before Run.

@@ -9,14 +9,16 @@ import (
 	"hark/internal/scope"
 )
 
-func (c *call) healthz() (any, error) { return map[string]string{"status": "ok"}, nil }
+// livez is green while the process answers: what it is red for, a restart would mend.
+func (c *call) livez() (any, error) { return map[string]string{"status": "alive"}, nil }
 
-// readyz is red when the server cannot take or deliver events.
+// readyz is red when the server cannot take or deliver events. healthz is the same here; where a
+// server stands by, it is green.
 func (c *call) readyz() (any, error) {
 	if err := c.ready(); err != nil {
 		return nil, problem.New(problem.Unavailable, "hark is not ready: %v.", err)
 	}
-	return map[string]string{"status": "ready"}, nil
+	return map[string]string{"status": "ok"}, nil
 }
 
 type tokenView struct {

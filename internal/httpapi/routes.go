@@ -10,7 +10,8 @@ func (a *API) routes() {
 		c.refuse(err)
 	})
 
-	a.open("GET /healthz", (*call).healthz)
+	a.open("GET /livez", (*call).livez)
+	a.open("GET /healthz", (*call).readyz)
 	a.open("GET /readyz", (*call).readyz)
 	a.open("GET /pl/{region}/{fingerprint}", (*call).signingKey)
 	a.open("GET /apps/{app}/confirm-registration", (*call).confirmRegistration)

@@ -14,7 +14,7 @@ func Standby(log *slog.Logger, active func() string) http.Handler {
 	a := &API{log: log.With("component", "httpapi")}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{API: a, ResponseWriter: w, Request: r}
-		if strings.TrimPrefix(r.URL.Path, "/v1") == "/healthz" {
+		if path := strings.TrimPrefix(r.URL.Path, "/v1"); path == "/healthz" || path == "/livez" {
 			c.answer(http.StatusOK, map[string]string{"status": "standing by", "active": active()})
 			return
 		}

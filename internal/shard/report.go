@@ -74,6 +74,9 @@ const maxAtOnce = engine.MaxAppend
 func (s *Shard) take(p scope.Principal, reports []Report, strict bool) (outcomes []Outcome, wait chan error, err error) {
 	outcomes = make([]Outcome, len(reports))
 	wait = make(chan error, 1)
+	if err := s.full(); err != nil { // reports are what fills a disk; the rest of it is for the rest
+		return nil, nil, notJournalled(err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range reports {

@@ -63,6 +63,7 @@ type Shard struct {
 
 	limits  limits.Limits
 	may     func() error
+	full    func() error // why no more reports are taken, nil while they are
 	now     func() time.Time
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -182,7 +183,7 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 		locations: map[id.Location]*location{}, homes: map[id.Account][]id.Location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
 		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{},
-		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now, limits: cfg.Limits,
+		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now, full: e.Full, limits: cfg.Limits,
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -1,0 +1,47 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"hark/internal/torture"
+)
+
+var tortureFor = flag.Duration("torture", time.Minute, "how long TestTorture disturbs a hark; hours are fine, with -timeout 0")
+
+// TestTorture does to a hark what machines and people do to programs, by all means there are here,
+// and closes the ledger. The ledger is printed where CI=true, and with what
+// was done under -v and on a failure.
+func TestTorture(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := torture.Run(t.Context(), torture.Config{Binary: path, Dir: t.TempDir(), For: *tortureFor, Disk: true, Out: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ledger strings.Builder
+	report.Print(&ledger)
+	t.Logf("\n%s", &ledger)
+	if os.Getenv("CI") == "true" {
+		fmt.Print(&ledger)
+	}
+	if n := len(report.Problems()); n > 0 {
+		t.Errorf("the ledger shows %d problems", n)
+	}
+	for _, e := range report.Ledger {
+		if e.Acknowledged < 1000 || e.Arrived < e.Acknowledged {
+			t.Errorf("%s: %d events acknowledged, %d arrived: too few to say anything", e.Receiver, e.Acknowledged, e.Arrived)
+		}
+	}
+	for _, what := range []string{"SIGKILL", "SIGSTOP", "SIGTERM", "SIGKILL at the end"} {
+		if report.Disturbances[what] == 0 {
+			t.Errorf("there was no %s", what)
+		}
+	}
+}

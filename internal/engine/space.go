@@ -1,0 +1,43 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// space watches how much room the file system of a directory has.
+type space struct {
+	dir  string
+	need int64 // bytes; 0 does not look
+
+	mu     sync.Mutex
+	looked time.Time
+	err    error
+}
+
+// lookEvery is how old an answer may be.
+const lookEvery = time.Second
+
+// Full returns why nothing should be stored but what must be, nil while there is room: less is
+// free on the embedded engine's file system than [Config.MinFree]. Other engines have limits of
+// their own, which they enforce.
+func (e *Engine) Full() error {
+	s := &e.space
+	if s.dir == "" || s.need == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.Sub(s.looked) > lookEvery {
+		s.looked, s.err = now, nil
+		switch free, err := freeBytes(s.dir); {
+		case err != nil:
+			s.err = fmt.Errorf("how much is free at %s cannot be told: %w", s.dir, err)
+		case free < s.need:
+			s.err = fmt.Errorf("the disk is filling: %d MB are free at %s, and %d MB are kept for what is under way (--min-free). Free some, or keep events for a shorter time (--retention, --retention-bytes)",
+				free>>20, s.dir, s.need>>20)
+		}
+	}
+	return s.err
+}

@@ -35,6 +35,10 @@ var binary = sync.OnceValues(func() (string, error) {
 var cleanups []func()
 
 func TestMain(m *testing.M) {
+	if node := os.Getenv(natsVariable); node != "" {
+		fmt.Fprintln(os.Stderr, runNATS(node))
+		os.Exit(1)
+	}
 	code := m.Run()
 	for _, c := range cleanups {
 		c()

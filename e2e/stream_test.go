@@ -1,60 +1,10 @@
 package e2e
 
 import (
-	"io"
-	"net"
-	"strings"
-	"sync"
 	"testing"
 
 	"hark/internal/torture"
 )
-
-// wire is a TCP connection to hark that can be cut.
-type wire struct {
-	net.Listener
-	mu   sync.Mutex
-	open []net.Conn
-}
-
-func newWire(t *testing.T, to string) *wire {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &wire{Listener: l}
-	t.Cleanup(func() { l.Close(); w.cut() })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			w.mu.Lock()
-			w.open = append(w.open, in, out)
-			w.mu.Unlock()
-			go func() { io.Copy(out, in); out.Close() }()
-			go func() { io.Copy(in, out); in.Close() }()
-		}
-	}()
-	return w
-}
-
-// cut breaks all connections off.
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.open {
-		c.Close()
-	}
-	w.open = nil
-}
 
 // TestEventSourceMissesNothing reads a stream with the EventSource of npm, which loses its
 // connection again and again while events happen.
@@ -63,7 +13,7 @@ func TestEventSourceMissesNothing(t *testing.T) {
 	requireNode(t)
 	h := start(t, "--listen", "127.0.0.1:0")
 	light := h.device("Ceiling light")
-	w := newWire(t, strings.TrimPrefix(h.BaseURL, "http://"))
+	w := newWire(t, h.BaseURL[len("http://"):])
 	near := hark{&torture.Process{BaseURL: "http://" + w.Addr().String(), Token: h.Token}, t}
 	reader := near.run("node/stream.js")
 	want(t, "the first word", reader.next("control")["data"], "welcome")

@@ -25,15 +25,7 @@ func TestTorture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ledger strings.Builder
-	report.Print(&ledger)
-	t.Logf("\n%s", &ledger)
-	if os.Getenv("CI") == "true" {
-		fmt.Print(&ledger)
-	}
-	if n := len(report.Problems()); n > 0 {
-		t.Errorf("the ledger shows %d problems", n)
-	}
+	show(t, report)
 	for _, e := range report.Ledger {
 		if e.Acknowledged < 1000 || e.Arrived < e.Acknowledged {
 			t.Errorf("%s: %d events acknowledged, %d arrived: too few to say anything", e.Receiver, e.Acknowledged, e.Arrived)
@@ -43,5 +35,19 @@ func TestTorture(t *testing.T) {
 		if report.Disturbances[what] == 0 {
 			t.Errorf("there was no %s", what)
 		}
+	}
+}
+
+// show prints the ledger, and fails the test for the problems in it.
+func show(t *testing.T, report *torture.Report) {
+	t.Helper()
+	var ledger strings.Builder
+	report.Print(&ledger)
+	t.Logf("\n%s", &ledger)
+	if os.Getenv("CI") == "true" {
+		fmt.Print(&ledger)
+	}
+	if n := len(report.Problems()); n > 0 {
+		t.Errorf("the ledger shows %d problems", n)
 	}
 }

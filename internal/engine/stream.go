@@ -282,40 +282,38 @@ func (s *Stream) fail(err error) {
 	}
 }
 
-// singlesBelow is the number of entries from which one batch is cheaper than publishing each
-// with an fsync of its own: a batch costs about 2.8 ms whatever its size, a single 0.2 ms.
-const singlesBelow = 12
+// batchFrom is the number of entries from which one batch is cheaper than publishing each by
+// itself, with an fsync of its own.
+const batchFrom = 10
 
 // commit appends the groups, first being the position of their first entry. It tries
 // again for as long as the engine does not answer: expecting the last sequence makes that
-// safe, since what was appended already is recognised by our mark.
+// safe, since what was appended already is recognised by our mark. Nothing is sent before what
+// it expects is known to be ours: the position after a new writer's mark would be free for it.
 func (s *Stream) commit(groups []group, count int, first uint64) error {
 	entries := make([]Entry, 0, count)
-	atomic := false
+	batch := count >= batchFrom
 	for _, g := range groups {
 		entries = append(entries, g.entries...)
-		atomic = atomic || g.atomic && len(g.entries) > 1
+		batch = batch || g.atomic && len(g.entries) > 1
 	}
 	defer s.stalled.Store(nil)
-	for attempt := 0; ; attempt++ {
-		var err error
-		if len(entries) == 1 || !atomic && len(entries) < singlesBelow {
-			err = s.publishSingles(entries, first-1)
-		} else {
-			err = s.publishBatch(entries, first-1)
+	for attempt := 0; len(entries) > 0; {
+		n := 1
+		if batch {
+			n = len(entries)
 		}
-		if err == nil {
-			return nil
+		err := s.publish(entries[:n], first-1)
+		known := err == nil
+		if err != nil {
+			n, known = s.progress(err, first, n)
 		}
-		appended, known := s.progress(err, first, len(entries))
 		switch {
-		case known && appended == len(entries):
-			return nil
-		case known && appended > 0:
-			entries, first = entries[appended:], first+uint64(appended)
-			continue
-		case known:
+		case known && n == 0:
 			return ErrFenced
+		case known:
+			entries, first, attempt = entries[n:], first+uint64(n), 0
+			continue
 		}
 		s.stalled.Store(&err)
 		if attempt%20 == 0 {
@@ -326,7 +324,9 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 		case <-s.stopped.Done():
 			return fmt.Errorf("append to %s: %w", s.cfg.Name, err)
 		}
+		attempt++
 	}
+	return nil
 }
 
 // progress returns how many of the count entries from first on the stream turns out to hold
@@ -370,43 +370,18 @@ func (s *Stream) message(e Entry) *nats.Msg {
 	return m
 }
 
-// publishSingles publishes each entry by itself, without waiting between them.
-func (s *Stream) publishSingles(entries []Entry, last uint64) error {
-	inbox := s.engine.conn.NewRespInbox()
-	replies, err := s.engine.conn.SubscribeSync(inbox)
-	if err != nil {
-		return err
-	}
-	defer replies.Unsubscribe() // only fails when the connection is gone
-	for i, e := range entries {
-		m := s.message(e)
-		m.Reply = inbox
-		m.Header[expectedLastSeq] = []string{strconv.FormatUint(last+uint64(i), 10)}
-		if err := s.engine.conn.PublishMsg(m); err != nil {
-			return err
-		}
-	}
-	for range entries {
-		reply, err := replies.NextMsg(requestTimeout)
-		if err != nil {
-			return err
-		}
-		if err := checkAck(reply); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// publishBatch publishes the entries as one atomic batch, which is one fsync.
-func (s *Stream) publishBatch(entries []Entry, last uint64) error {
+// publish publishes the entries after the last position, all or none: as an atomic batch, which
+// is one fsync, if there are several.
+func (s *Stream) publish(entries []Entry, last uint64) error {
 	id := rand.Text()
 	for i, e := range entries {
 		m := s.message(e)
-		m.Header[batchID] = []string{id}
-		m.Header[batchSequence] = []string{strconv.Itoa(i + 1)}
 		if i == 0 {
 			m.Header[expectedLastSeq] = []string{strconv.FormatUint(last, 10)}
+		}
+		if len(entries) > 1 {
+			m.Header[batchID] = []string{id}
+			m.Header[batchSequence] = []string{strconv.Itoa(i + 1)}
 		}
 		if i < len(entries)-1 {
 			if err := s.engine.conn.PublishMsg(m); err != nil {
@@ -414,7 +389,9 @@ func (s *Stream) publishBatch(entries []Entry, last uint64) error {
 			}
 			continue
 		}
-		m.Header[batchCommit] = []string{"1"}
+		if len(entries) > 1 {
+			m.Header[batchCommit] = []string{"1"}
+		}
 		reply, err := s.engine.conn.RequestMsg(m, requestTimeout)
 		if err != nil {
 			return err

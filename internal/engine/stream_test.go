@@ -132,6 +132,45 @@ func TestOpeningElsewhereFences(t *testing.T) {
 	})
 }
 
+// TestNothingOfAFormerWriter appends groups of all sizes by a writer whose stream was opened
+// elsewhere: none of its entries may take the place after the new writer's mark, though that is
+// the position that its second entry expects.
+func TestNothingOfAFormerWriter(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, open func() *engine.Engine) {
+		e := open()
+		for _, size := range []int{1, 2, 5, 30} {
+			former := openStream(t, e)
+			defer former.Close()
+			current := openStream(t, e)
+			defer current.Close()
+			result := make(chan error, 1)
+			entries := make([]engine.Entry, size)
+			for i := range entries {
+				entries[i] = engine.Entry{Key: "former"}
+			}
+			if _, err := former.Append(entries, false, func(err error) { result <- err }); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-result; !errors.Is(err, engine.ErrFenced) {
+				t.Errorf("%d entries of a former writer: %v, want ErrFenced", size, err)
+			}
+			if _, err := current.AppendWait(t.Context(), engine.Entry{Key: "current"}); err != nil {
+				t.Errorf("the new writer, after %d entries of the former one: %v", size, err)
+			}
+		}
+		s := openStream(t, e)
+		defer s.Close()
+		if err := s.Scan(t.Context(), 1, func(m engine.Message) error {
+			if m.Key == "former" {
+				t.Errorf("an entry of a former writer is at %d", m.Seq)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAppendRefusesImpossibleSizes(t *testing.T) {
 	t.Parallel()
 	s := openStream(t, enginetest.Open(t, engine.Config{Dir: t.TempDir()}))

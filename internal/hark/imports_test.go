@@ -12,7 +12,7 @@ import (
 // back, and never sideways at the edge.
 var mayImport = map[string]string{
 	"cmd/hark": "internal/hark internal/certs internal/torture",
-	"e2e":      "internal/certs internal/torture",
+	"e2e":      "internal/certs internal/torture internal/engine/enginetest",
 	// examples are for copying: nothing of ours
 	"examples/receiver": "",
 	"internal/torture":  "",

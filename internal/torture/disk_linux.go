@@ -59,7 +59,7 @@ func (k *rack) fillDisk(ctx context.Context) error {
 			return err
 		}
 		time.Sleep(2 * time.Second)
-		if status, _, err := k.hark.Load().Try("GET", "/readyz", nil); err == nil && status == 200 {
+		if k.hark.Load().Ready() {
 			return fmt.Errorf("/readyz is green on a full disk")
 		}
 		if err := os.Remove(k.disk.ballast()); err != nil {
@@ -99,7 +99,7 @@ func (k *rack) recovers(ctx context.Context) error {
 			}
 		default:
 		}
-		if status, _, err := k.hark.Load().Try("GET", "/readyz", nil); err == nil && status == 200 {
+		if k.hark.Load().Ready() {
 			return nil
 		}
 	}

@@ -108,6 +108,22 @@ func (p *Process) Ended() <-chan struct{} { return p.done }
 // client of requests to harks that may be frozen.
 var client = &http.Client{Timeout: 30 * time.Second}
 
+// Ready reports whether the hark says, at once, that it takes requests.
+func (p *Process) Ready() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.BaseURL+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
 // Call makes a request and decodes the answer, whose status must be 200.
 func (p *Process) Call(method, path string, body, answer any) error {
 	status, content, err := p.Try(method, path, body)

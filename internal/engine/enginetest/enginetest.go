@@ -110,21 +110,10 @@ func Cluster(tb testing.TB) string {
 
 func cluster(tb testing.TB) (urls string, ok bool) {
 	tb.Helper()
-	const nodes = 3
-	dir := tb.TempDir()
-	ports := freePorts(tb, nodes)
-	var routes, clients []string
-	for _, p := range ports {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p))
-	}
 	var servers []*server.Server
-	for i := range nodes {
-		s, ready := tryStart(tb, &server.Options{
-			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(dir, fmt.Sprint(i)),
-			SyncAlways: true, NoSigs: true, NoLog: true,
-			Cluster: server.ClusterOpts{Name: "hark", Host: "127.0.0.1", Port: ports[i]},
-			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
-		}, 3*time.Second)
+	var clients []string
+	for _, n := range Nodes(tb) {
+		s, ready := tryStart(tb, n.options(), 3*time.Second)
 		if !ready {
 			return "", false
 		}
@@ -137,6 +126,53 @@ func cluster(tb testing.TB) (urls string, ok bool) {
 		}
 	}
 	return strings.Join(clients, ","), true
+}
+
+// Node is one server of a cluster of three.
+type Node struct {
+	Name     string
+	Dir      string
+	Client   int   // port of clients
+	Cluster  int   // port of the other servers
+	Clusters []int // those of all
+}
+
+// Nodes returns the three of a cluster, which nobody has started yet.
+func Nodes(tb testing.TB) []Node {
+	tb.Helper()
+	const count = 3
+	dir := tb.TempDir()
+	ports := freePorts(tb, 2*count)
+	nodes := make([]Node, count)
+	for i := range nodes {
+		name := fmt.Sprintf("n%d", i)
+		nodes[i] = Node{name, filepath.Join(dir, name), ports[i], ports[count+i], ports[count:]}
+	}
+	return nodes
+}
+
+func (n Node) options() *server.Options {
+	var routes []string
+	for _, port := range n.Clusters {
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
+	}
+	return &server.Options{
+		ServerName: n.Name, Host: "127.0.0.1", Port: n.Client, JetStream: true, StoreDir: n.Dir, SyncAlways: true, NoSigs: true, NoLog: true,
+		// Clients know the addresses they were given and no others, so that a test can stand between.
+		Cluster: server.ClusterOpts{Name: "hark", Host: "127.0.0.1", Port: n.Cluster, NoAdvertise: true},
+		Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
+	}
+}
+
+// Run runs the server until the process is killed: a program that is started for this alone.
+func (n Node) Run() error {
+	s, err := server.NewServer(n.options())
+	if err != nil {
+		return err
+	}
+	s.Start()
+	s.WaitForShutdown()
+	return nil
 }
 
 func current(servers []*server.Server) bool {

@@ -352,8 +352,8 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) er
 		for _, sub := range in.subscriptions {
 			s.index.Remove(sub)
 			delete(s.tombstones, sub)
-			writes = append(writes, records.Write{Kind: kindSubscription, ID: sub.ID.String()})
 		}
+		writes = append(writes, in.forgotten()...)
 		for _, sc := range in.schedules {
 			writes = append(writes, records.Write{Kind: kindSchedule, ID: scheduleKey(sc)})
 		}

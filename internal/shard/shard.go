@@ -7,6 +7,7 @@ package shard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -102,6 +103,7 @@ type installed struct {
 	id            *id.InstalledApp // shared by its subscriptions
 	app           *apps.Installed
 	subscriptions []*subscription.Subscription
+	pages         []page
 	schedules     map[string]*schedule.Schedule
 }
 
@@ -112,21 +114,21 @@ func newInstalled(app *apps.Installed) *installed {
 
 // The kinds of record.
 const (
-	kindLocation     = "location"
-	kindPlace        = "place" // a location's mode, arm state and newest event
-	kindDevice       = "device"
-	kindState        = "state" // a device's attributes and health
-	kindScene        = "scene"
-	kindSchedule     = "schedule"
-	kindAnnounced    = "announced" // an event that follows from a change of other records
-	kindFarewell     = "farewell"  // an app that is uninstalled, but was not told yet
-	kindInstalled    = "installedapp"
-	kindSubscription = "subscription"
-	kindCursor       = "cursor"
-	kindStream       = "stream"
-	kindGap          = "gap"     // an installed app's, by the position after which it begins
-	kindRefused      = "refused" // an event that an app refused
-	kindCheckpoint   = "checkpoint"
+	kindLocation      = "location"
+	kindPlace         = "place" // a location's mode, arm state and newest event
+	kindDevice        = "device"
+	kindState         = "state" // a device's attributes and health
+	kindScene         = "scene"
+	kindSchedule      = "schedule"
+	kindAnnounced     = "announced" // an event that follows from a change of other records
+	kindFarewell      = "farewell"  // an app that is uninstalled, but was not told yet
+	kindInstalled     = "installedapp"
+	kindSubscriptions = "subscriptions" // a page of an installed app's
+	kindCursor        = "cursor"
+	kindStream        = "stream"
+	kindGap           = "gap"     // an installed app's, by the position after which it begins
+	kindRefused       = "refused" // an event that an app refused
+	kindCheckpoint    = "checkpoint"
 )
 
 type placeRecord struct {
@@ -207,8 +209,9 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 
 // restore brings memory to where it was: the records, then the journal after them.
 func (s *Shard) restore(ctx context.Context, silent bool) error {
-	var l loader
-	if err := s.records.Load(ctx, l.load); err != nil {
+	l := loader{subscriptions: newPageReader()}
+	err := s.records.Load(ctx, l.load)
+	if err = errors.Join(err, l.subscriptions.end()); err != nil {
 		return err
 	}
 	s.stored = l.checkpoint
@@ -472,22 +475,11 @@ func (s *Shard) bury() []records.Write {
 		if position < sub.Until {
 			continue
 		}
-		in.remove(sub)
+		writes = append(writes, in.remove(sub)...)
 		s.index.Remove(sub)
 		delete(s.tombstones, sub)
-		writes = append(writes, records.Write{Kind: kindSubscription, ID: sub.ID.String()})
 	}
 	return writes
-}
-
-func (in *installed) remove(sub *subscription.Subscription) {
-	rest := make([]*subscription.Subscription, 0, len(in.subscriptions))
-	for _, other := range in.subscriptions {
-		if other != sub {
-			rest = append(rest, other)
-		}
-	}
-	in.subscriptions = rest
 }
 
 // commit runs fn, which changes memory and says what to write, and queues that, under one
@@ -572,7 +564,7 @@ type loader struct {
 	states        map[id.Device]stateRecord
 	installed     []*apps.Installed
 	streams       []*eventstream.Registration
-	subscriptions []*subscription.Subscription
+	subscriptions *pageReader
 	cursors       map[id.InstalledApp]delivery.Place
 	gaps          map[id.InstalledApp][]delivery.Gap
 	scenes        []*home.Scene
@@ -630,11 +622,8 @@ func (l *loader) load(kind, key string, data []byte) error {
 		}
 	case kindCheckpoint:
 		err = json.Unmarshal(data, &l.checkpoint)
-	case kindSubscription:
-		var sub *subscription.Subscription
-		if sub, err = subscription.FromRecord(data); err == nil {
-			l.subscriptions = append(l.subscriptions, sub)
-		}
+	case kindSubscriptions:
+		l.subscriptions.raw <- rawPage{key, data}
 	}
 	if err != nil {
 		return fmt.Errorf("record %s.%s: %w", kind, key, err)
@@ -698,7 +687,15 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		if s.locations[in.Location] == nil {
 			continue
 		}
-		s.installed[in.ID] = newInstalled(in)
+		installed := newInstalled(in)
+		installed.restore(l.subscriptions.pages[in.ID])
+		for _, sub := range installed.subscriptions {
+			s.index.Add(sub)
+			if sub.Until > 0 {
+				s.tombstones[sub] = struct{}{}
+			}
+		}
+		s.installed[in.ID] = installed
 		if in.Status == apps.Installing {
 			unfinished = append(unfinished, in.ID)
 		}
@@ -721,18 +718,6 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		if in := s.installed[sc.InstalledApp]; in != nil {
 			in.schedules[sc.Name] = sc
 			s.arm(in, sc)
-		}
-	}
-	for _, sub := range l.subscriptions { // in the order in which they were written
-		in := s.installed[*sub.App]
-		if in == nil {
-			continue
-		}
-		sub.App = in.id
-		in.subscriptions = append(in.subscriptions, sub)
-		s.index.Add(sub)
-		if sub.Until > 0 {
-			s.tombstones[sub] = struct{}{}
 		}
 	}
 	return unfinished

@@ -55,14 +55,17 @@ func BenchmarkStart(b *testing.B) {
 		for range perLocation {
 			in := apps.Installed{ID: id.New[id.InstalledApp](), App: id.New[id.App](), Location: l.ID, Status: apps.Authorized, Permissions: scope.Set{"r:devices:*"}}
 			writes = append(writes, records.Write{Kind: kindInstalled, ID: in.ID.String(), Value: in})
+			held := newInstalled(&in)
 			for i := range perApp {
 				sub, err := subscription.ParseRequest(fmt.Appendf(nil, `{"sourceType":"DEVICE","device":{"deviceId":%q,"subscriptionName":"s%d"}}`, id.New[id.Device](), i))
 				if err != nil {
 					b.Fatal(err)
 				}
 				sub.ID, sub.App, sub.Location = id.New[id.Subscription](), &in.ID, l.ID
-				writes = append(writes, records.Write{Kind: kindSubscription, ID: sub.ID.String(), Value: sub.Record()})
+				held.subscriptions = append(held.subscriptions, sub)
 			}
+			held.pages = []page{{count: perApp}}
+			writes = append(writes, held.changed([]int{0})...)
 		}
 	}
 	if err := s.records.Write(ctx, writes...); err != nil {

@@ -26,9 +26,8 @@ func (s *Shard) Subscribe(ctx context.Context, p scope.Principal, app id.Install
 			return nil, err
 		}
 		sub.ID, sub.App, sub.From = id.New[id.Subscription](), in.id, s.journal.Last()
-		in.subscriptions = append(in.subscriptions, &sub)
 		s.index.Add(&sub)
-		return []records.Write{{Kind: kindSubscription, ID: sub.ID.String(), Value: sub.Record()}}, nil
+		return in.add(&sub), nil
 	})
 }
 
@@ -149,6 +148,7 @@ func (s *Shard) Unsubscribe(ctx context.Context, p scope.Principal, app id.Insta
 // event from before has been delivered. The caller holds mu, and queues the writes.
 func (s *Shard) end(in *installed, which func(*subscription.Subscription) bool) (count int, writes []records.Write) {
 	until := max(s.journal.Last(), 1)
+	var changed []int
 	for i, sub := range in.subscriptions {
 		if sub.Until > 0 || !which(sub) {
 			continue
@@ -156,10 +156,9 @@ func (s *Shard) end(in *installed, which func(*subscription.Subscription) bool) 
 		ended := sub.EndedAt(until)
 		s.replace(in, i, ended)
 		s.tombstones[ended] = struct{}{}
-		writes = append(writes, records.Write{Kind: kindSubscription, ID: ended.ID.String(), Value: ended.Record()})
-		count++
+		changed = append(changed, i)
 	}
-	return count, writes
+	return len(changed), in.changed(changed)
 }
 
 // replace puts another value in a subscription's place. The caller holds mu.
@@ -179,16 +178,16 @@ func (s *Shard) LeaveMode(ctx context.Context, p scope.Principal, app id.Install
 			return nil, err
 		}
 		count, writes = s.end(in, func(sub *subscription.Subscription) bool { return slices.Equal(sub.Modes(), []id.Mode{mode}) })
+		var changed []int
 		for i, sub := range in.subscriptions {
 			if sub.Until > 0 || !slices.Contains(sub.Modes(), mode) {
 				continue
 			}
-			left := sub.WithoutMode(mode)
-			s.replace(in, i, left)
-			writes = append(writes, records.Write{Kind: kindSubscription, ID: left.ID.String(), Value: left.Record()})
+			s.replace(in, i, sub.WithoutMode(mode))
+			changed = append(changed, i)
 			count++
 		}
-		return writes, nil
+		return append(writes, in.changed(changed)...), nil
 	})
 	return count, err
 }

@@ -282,46 +282,55 @@ func (s *Subscription) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, `{"id":%q,"installedAppId":%q,"sourceType":%q,%q:%s}`, s.ID, app, s.Source, s.Source.key(), detail), nil
 }
 
-// record is what is kept, flat: a million of them are read at a start.
+// record is what is kept of a subscription.
 type record struct {
-	ID           id.Subscription  `json:"id"`
-	InstalledApp id.InstalledApp  `json:"app"`
-	Source       SourceType       `json:"source"`
-	Location     id.Location      `json:"location"`
-	Device       id.Device        `json:"device,omitzero"`
-	Component    string           `json:"component"`
-	Capability   string           `json:"capability"`
-	Attribute    string           `json:"attribute"`
-	Value        capability.Value `json:"value,omitzero"`
-	ChangesOnly  bool             `json:"changesOnly"`
-	Modes        []id.Mode        `json:"modes,omitempty"`
-	Devices      []id.Device      `json:"devices,omitempty"`
-	Name         string           `json:"name,omitempty"`
-	From         uint64           `json:"from"`
-	Until        uint64           `json:"until,omitempty"`
+	ID          id.Subscription  `json:"id"`
+	Source      SourceType       `json:"source"`
+	Device      id.Device        `json:"device,omitzero"`
+	Component   string           `json:"component"`
+	Capability  string           `json:"capability"`
+	Attribute   string           `json:"attribute"`
+	Value       capability.Value `json:"value,omitzero"`
+	ChangesOnly bool             `json:"changesOnly"`
+	Modes       []id.Mode        `json:"modes,omitempty"`
+	Devices     []id.Device      `json:"devices,omitempty"`
+	Name        string           `json:"name,omitempty"`
+	From        uint64           `json:"from"`
+	Until       uint64           `json:"until,omitempty"`
 }
 
-// Record returns the form to keep.
-func (s *Subscription) Record() any {
-	return record{s.ID, *s.App, s.Source, s.Location, s.Device, s.Component, s.Capability, s.Attribute, s.Value, s.StateChangeOnly,
-		s.Modes(), s.Devices(), s.Name(), s.From, s.Until}
+// EncodeRecords returns the form in which subscriptions of one installed app are kept.
+func EncodeRecords(list []*Subscription) []byte {
+	rs := make([]record, len(list))
+	for i, s := range list {
+		rs[i] = record{s.ID, s.Source, s.Device, s.Component, s.Capability, s.Attribute, s.Value, s.StateChangeOnly,
+			s.Modes(), s.Devices(), s.Name(), s.From, s.Until}
+	}
+	b, err := json.Marshal(rs)
+	if err != nil {
+		panic("subscription: encode: " + err.Error()) // every field marshals
+	}
+	return b
 }
 
-// FromRecord reads what Record returned, marshalled.
-func FromRecord(data []byte) (*Subscription, error) {
-	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("read subscription record: %w", err)
+// DecodeRecords reads what EncodeRecords wrote. Whose they are and where is the caller's to
+// fill in.
+func DecodeRecords(data []byte) ([]*Subscription, error) {
+	var rs []record
+	if err := json.Unmarshal(data, &rs); err != nil {
+		return nil, fmt.Errorf("read subscriptions: %w", err)
 	}
-	if r.ID.IsZero() || r.InstalledApp.IsZero() || r.Source.key() == "" {
-		return nil, fmt.Errorf("read subscription record %s: it lacks an id, an installed app or a source type", r.ID)
+	list := make([]*Subscription, len(rs))
+	for i, r := range rs {
+		if r.ID.IsZero() || r.Source.key() == "" {
+			return nil, fmt.Errorf("read subscription %s: it lacks an id or a source type", r.ID)
+		}
+		list[i] = &Subscription{
+			ID: r.ID, Device: r.Device, From: r.From, Until: r.Until,
+			Filter: &Filter{Source: r.Source, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value,
+				StateChangeOnly: r.ChangesOnly, modes: pack(r.Modes), devices: pack(r.Devices)},
+		}
+		list[i].setName(r.Name)
 	}
-	app := r.InstalledApp // alone, or the whole record stays in memory
-	s := &Subscription{
-		ID: r.ID, App: &app, Location: r.Location, Device: r.Device, From: r.From, Until: r.Until,
-		Filter: &Filter{Source: r.Source, Component: r.Component, Capability: r.Capability, Attribute: r.Attribute, Value: r.Value,
-			StateChangeOnly: r.ChangesOnly, modes: pack(r.Modes), devices: pack(r.Devices)},
-	}
-	s.setName(r.Name)
-	return s, nil
+	return list, nil
 }

@@ -121,29 +121,32 @@ func TestRecordsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ID, s.App, s.Location, s.From, s.Until = id.New[id.Subscription](), someApp(), id.New[id.Location](), 7, 9
-	b, err := json.Marshal(s.Record())
-	if err != nil {
-		t.Fatal(err)
+	list, err := DecodeRecords(EncodeRecords([]*Subscription{s, s}))
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d came back of 2: %v", len(list), err)
 	}
-	back, err := FromRecord(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if back.Same() != s.Same() || back.ID != s.ID || *back.App != *s.App || back.From != 7 || back.Until != 9 || back.Name() != "n" {
+	back := list[1]
+	back.Location = s.Location
+	if back.Same() != s.Same() || back.ID != s.ID || back.From != 7 || back.Until != 9 || back.Name() != "n" {
 		t.Errorf("came back as %+v, was %+v", back, s)
 	}
 }
 
-func FuzzFromRecord(f *testing.F) {
-	f.Add([]byte(`{"id":"` + d1 + `","app":"` + l1 + `","source":"DEVICE","device":"` + d1 + `","component":"*","capability":"*","attribute":"*","value":50.0,"from":1}`))
+func FuzzDecodeRecords(f *testing.F) {
+	f.Add([]byte(`[{"id":"` + d1 + `","source":"DEVICE","device":"` + d1 + `","component":"*","capability":"*","attribute":"*","value":50.0,"from":1}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := FromRecord(data)
+		list, err := DecodeRecords(data)
 		if err != nil {
 			return
 		}
-		again, _ := json.Marshal(s.Record())
-		if back, err := FromRecord(again); err != nil || back.Same() != s.Same() {
-			t.Errorf("%s does not come back: %v", again, err)
+		back, err := DecodeRecords(EncodeRecords(list))
+		if err != nil || len(back) != len(list) {
+			t.Fatalf("%s does not come back: %v", data, err)
+		}
+		for i, s := range list {
+			if back[i].Same() != s.Same() {
+				t.Errorf("%s does not come back", data)
+			}
 		}
 	})
 }
@@ -167,9 +170,13 @@ func FuzzParseRequest(f *testing.F) {
 			t.Errorf("the echo %s does not parse to the same subscription: %v", echo, err)
 		}
 		s.ID, s.App = id.New[id.Subscription](), someApp()
-		record, _ := json.Marshal(s.Record())
-		if back, err := FromRecord(record); err != nil || back.Same() != s.Same() {
-			t.Errorf("the record %s does not come back: %v", record, err)
+		record := EncodeRecords([]*Subscription{s})
+		back, err := DecodeRecords(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back[0].Location = s.Location; back[0].Same() != s.Same() {
+			t.Errorf("the record %s does not come back", record)
 		}
 	})
 }

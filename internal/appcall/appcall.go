@@ -20,6 +20,7 @@ import (
 	"hark/internal/id"
 	"hark/internal/problem"
 	"hark/internal/signature"
+	"hark/internal/telemetry"
 )
 
 // Keys are the keys that calls are signed with.
@@ -35,7 +36,8 @@ const maxAnswer = 1 << 20
 type Caller struct {
 	client  *http.Client
 	keys    Keys
-	signing chan struct{}         // one token for each signature under way: signing is all processor
+	signing chan struct{} // one token for each signature under way: signing is all processor
+	tel     *telemetry.Telemetry
 	unable  atomic.Pointer[error] // why the newest call could not be signed; nil when it could
 }
 
@@ -44,7 +46,7 @@ type Caller struct {
 const maxConnections = 256
 
 // New returns a caller that signs with the keys, and calls only where the policy lets it.
-func New(keys Keys, to Egress) *Caller {
+func New(keys Keys, to Egress, tel *telemetry.Telemetry) *Caller {
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: to.control}).DialContext,
 		MaxConnsPerHost:     maxConnections,
@@ -60,6 +62,7 @@ func New(keys Keys, to Egress) *Caller {
 			return http.ErrUseLastResponse // a redirect is an answer other than 2xx
 		}},
 		keys:    keys,
+		tel:     tel,
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 }
@@ -135,6 +138,9 @@ func (c *Caller) Call(ctx context.Context, app *apps.App, m Message) (answer Ans
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "hark")
 	r.Header.Set("X-St-Correlation", id.New[id.Event]().String())
+	if trace := telemetry.Carried(ctx); trace != "" {
+		r.Header.Set(telemetry.Header, trace)
+	}
 	if m.Replay != "" {
 		r.Header.Set(ReplayHeader, m.Replay)
 	}
@@ -177,9 +183,11 @@ func (c *Caller) sign(ctx context.Context, r *http.Request, app *apps.App, how a
 	now := time.Now()
 	signature.Digest(r, m.Body, now)
 	if how.Signs(apps.SignStandard) {
+		started := time.Now()
 		if err := signature.SignStandard(r, cmp.Or(m.ID, r.Header.Get("X-St-Correlation")), m.Body, now, how.Secrets(now)...); err != nil {
 			return err
 		}
+		c.tel.SignSeconds.WithLabelValues(apps.SignStandard).Observe(time.Since(started).Seconds())
 	}
 	for _, scheme := range []struct {
 		name      string
@@ -188,9 +196,11 @@ func (c *Caller) sign(ctx context.Context, r *http.Request, app *apps.App, how a
 		if !how.Signs(scheme.name) {
 			continue
 		}
+		started := time.Now()
 		if err := c.signWith(ctx, r, app, scheme.algorithm); err != nil {
 			return fmt.Errorf("sign call to app: %w", err)
 		}
+		c.tel.SignSeconds.WithLabelValues(scheme.name).Observe(time.Since(started).Seconds())
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"hark/internal/apps"
 	"hark/internal/signature"
+	"hark/internal/telemetry"
 )
 
 func TestEgress(t *testing.T) {
@@ -57,7 +58,7 @@ func TestEgressAtConnectTime(t *testing.T) {
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { secret.Add(1) }))
 	t.Cleanup(inside.Close)
 	call := func(policy Egress, target string) error {
-		c := New(oneKey{key}, policy)
+		c := New(oneKey{key}, policy, telemetry.New())
 		defer c.Close()
 		_, err := c.Call(t.Context(), &apps.App{TargetURL: target, SignatureType: apps.STPadlock}, Message{Body: []byte("{}")})
 		return err

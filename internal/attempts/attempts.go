@@ -31,8 +31,9 @@ var Outcomes = []string{Delivered, Unhandled, Refused, Failed, Withheld}
 
 // Attempt is one attempt to deliver events to an app.
 type Attempt struct {
-	ID           uint64          `json:"attemptId"` // its place in the log
-	Time         time.Time       `json:"time"`      // when it began
+	ID           uint64          `json:"attemptId"`           // its place in the log
+	MessageID    string          `json:"messageId,omitempty"` // the same in every attempt at these events
+	Time         time.Time       `json:"time"`                // when it began
 	InstalledApp id.InstalledApp `json:"installedAppId"`
 	App          string          `json:"appName"`
 	Events       []Event         `json:"events"`

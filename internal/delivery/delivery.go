@@ -17,6 +17,7 @@ import (
 	"hark/internal/id"
 	"hark/internal/limits"
 	"hark/internal/subscription"
+	"hark/internal/telemetry"
 )
 
 // Home is what delivery asks of the owner of the locations.
@@ -78,6 +79,7 @@ type Dispatcher struct {
 	attempts  Log
 	home      Home
 	limits    limits.Limits
+	tel       *telemetry.Telemetry
 
 	ctx    context.Context // of deliveries; ends when stopping takes too long
 	cancel context.CancelFunc
@@ -147,9 +149,9 @@ type item struct {
 }
 
 // New returns a dispatcher that delivers nothing until it is told of events.
-func New(ctx context.Context, log *slog.Logger, dir Apps, j Journal, caller Caller, noting Log, home Home, guardrails limits.Limits) *Dispatcher {
+func New(ctx context.Context, log *slog.Logger, dir Apps, j Journal, caller Caller, noting Log, home Home, guardrails limits.Limits, tel *telemetry.Telemetry) *Dispatcher {
 	d := &Dispatcher{
-		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, attempts: noting, home: home, limits: guardrails,
+		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, attempts: noting, home: home, limits: guardrails, tel: tel,
 		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
 		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
 		refused: map[id.InstalledApp]refusedBy{}, replays: map[id.InstalledApp][]*Replay{}, changed: map[string]*Refused{}, retrying: map[id.InstalledApp]bool{},

@@ -20,6 +20,7 @@ import (
 	"hark/internal/limits"
 	"hark/internal/scope"
 	"hark/internal/subscription"
+	"hark/internal/telemetry"
 )
 
 // policyHome is a home with one installed app, in virtual time: its events, its app's answers and
@@ -111,7 +112,7 @@ func inVirtualTime(t *testing.T, how apps.Delivery, test func(*policyHome)) {
 			in:  in, began: time.Now(), answer: func(string) error { return nil },
 			sub: &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: in.Location},
 		}
-		h.d = New(t.Context(), slog.New(slog.DiscardHandler), h, h, h, h, h, limits.Limits{})
+		h.d = New(t.Context(), slog.New(slog.DiscardHandler), h, h, h, h, h, limits.Limits{}, telemetry.New())
 		h.d.Start()
 		test(h)
 		h.d.Stop(t.Context())

@@ -196,6 +196,7 @@ func (d *Dispatcher) gap(c *cursor, position uint64, events []*event.Event) (uin
 	g := Gap{After: position, Before: first, BehindSince: c.since, Noted: time.Now()}
 	d.gaps[c.app] = append(d.gaps[c.app], g)
 	d.newGaps[c.app] = append(d.newGaps[c.app], g)
+	d.tel.Gaps.Inc()
 	d.log.Error("events left the journal before the app took them: it was behind for longer than they are kept (--retention)",
 		"installedApp", c.app, "location", c.location, "after", g.After, "before", g.Before, "behindSince", g.BehindSince)
 	return first, nil
@@ -238,6 +239,7 @@ func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 		wait = p.wait
 	} else {
 		c.failures++
+		d.tel.Retried.WithLabelValues("down").Inc()
 	}
 	c.next = time.Now().Add(wait)
 	c.timer = time.AfterFunc(wait, func() { d.Wake(c.app) })

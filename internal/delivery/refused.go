@@ -92,6 +92,7 @@ func (d *Dispatcher) again(old *Refused, schedule []apps.Duration, failure strin
 		d.bury(&r)
 		return
 	}
+	d.tel.Retried.WithLabelValues("refused").Inc()
 	wait := time.Duration(schedule[r.Attempts-1])
 	r.Next = now.Add(wait + rand.N(wait/10+1))
 	d.keep(&r)

@@ -22,6 +22,7 @@ import (
 	"hark/internal/limits"
 	"hark/internal/scope"
 	"hark/internal/subscription"
+	"hark/internal/telemetry"
 )
 
 type nobody struct{}
@@ -102,7 +103,7 @@ func TestARestoredCursorTrustsTheJournal(t *testing.T) {
 	}
 	in := &apps.Installed{ID: id.New[id.InstalledApp](), App: app.ID, Location: at, Status: apps.Authorized, Permissions: scope.Set{"r:locations:*"}}
 	sub := &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: at}
-	d := New(t.Context(), log, dir, j, appcall.New(dir, appcall.EgressAny), nobody{}, oneApp{in, sub}, limits.Limits{})
+	d := New(t.Context(), log, dir, j, appcall.New(dir, appcall.EgressAny, telemetry.New()), nobody{}, oneApp{in, sub}, limits.Limits{}, telemetry.New())
 	before := events[0].Seq - 1
 	d.Restore(in.ID, at, Place{Position: before})
 	d.RestoreLast(at, before)

@@ -72,11 +72,14 @@ func (d *Dispatcher) send(app *apps.App, in *apps.Installed, parcels []parcel, w
 	if app.SmartApp() {
 		data.AuthToken = d.directory.EventToken(in.ID, time.Now())
 	}
-	a := &attempts.Attempt{Time: time.Now().UTC(), InstalledApp: in.ID, App: app.Name, Events: noted(parcels), Replay: where.replay, Outcome: attempts.Delivered}
-	answer, err := d.caller.Call(d.ctx, app, appcall.Message{
-		Body: envelope.Encode(app, envelope.Event, envelope.Call{EventData: data}), ID: messageID(parcels), URL: where.url, Replay: where.replay,
+	message := messageID(parcels)
+	ctx, span := d.tel.Call(d.ctx, "deliver", traces(parcels))
+	a := &attempts.Attempt{MessageID: message, Time: time.Now().UTC(), InstalledApp: in.ID, App: app.Name, Events: noted(parcels), Replay: where.replay, Outcome: attempts.Delivered}
+	answer, err := d.caller.Call(ctx, app, appcall.Message{
+		Body: envelope.Encode(app, envelope.Event, envelope.Call{EventData: data}), ID: message, URL: where.url, Replay: where.replay,
 	})
 	if err != nil && d.ctx.Err() != nil {
+		span.End(err)
 		return err // broken off by a stop, which says nothing about the app
 	}
 	a.Request = "POST " + app.TargetURL
@@ -94,7 +97,40 @@ func (d *Dispatcher) send(app *apps.App, in *apps.Installed, parcels []parcel, w
 		}
 	}
 	d.note(a)
+	d.measure(a, parcels, answer.Timing)
+	span.Set("hark.message", message, "hark.app", app.Name, "hark.installedApp", in.ID, "hark.event", parcels[0].event.ID, "hark.events", len(parcels),
+		"hark.outcome", a.Outcome, "http.response.status_code", a.Status, "url.full", a.Request[len("POST "):])
+	span.End(err)
 	return err
+}
+
+// traces returns the traces in which the parcels' events were caused.
+func traces(parcels []parcel) (carried []string) {
+	for _, p := range parcels {
+		if p.event.Trace != "" {
+			carried = append(carried, p.event.Trace)
+		}
+	}
+	return carried
+}
+
+// measure tells telemetry how long an attempt took, and its events since they were taken.
+func (d *Dispatcher) measure(a *attempts.Attempt, parcels []parcel, t appcall.Timing) {
+	for _, part := range []struct {
+		name string
+		took time.Duration
+	}{{"dns", t.DNS}, {"connect", t.Connect}, {"tls", t.TLS}, {"firstByte", t.FirstByte}, {"total", t.Total}} {
+		if part.took > 0 {
+			d.tel.CallSeconds.WithLabelValues(part.name).Observe(part.took.Seconds())
+		}
+	}
+	if a.Outcome != attempts.Delivered || a.Replay != "" {
+		return
+	}
+	now := time.Now()
+	for _, p := range parcels {
+		d.tel.DelaySeconds.Observe(now.Sub(p.event.Taken).Seconds())
+	}
 }
 
 // allowed returns the parcels that may be sent, and what to note of the others.
@@ -137,9 +173,11 @@ func (d *Dispatcher) note(a *attempts.Attempt) {
 		d.counters.Failed++
 	}
 	d.mu.Unlock()
+	d.tel.Attempts.WithLabelValues(a.Outcome).Inc()
+	d.tel.AttemptEvents.WithLabelValues(a.Outcome).Add(float64(n))
 	if d.log.Enabled(d.ctx, level) {
 		e := a.Events[0]
-		log := d.log.With("app", a.App, "installedApp", a.InstalledApp, "event", e.ID, "subscription", e.Name, "events", n)
+		log := d.log.With("app", a.App, "installedApp", a.InstalledApp, "event", e.ID, "subscription", e.Name, "events", n, "message", a.MessageID)
 		if a.Latency != nil {
 			log = log.With("status", a.Status, "ms", a.Latency.Total)
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"hark/internal/telemetry"
 )
 
 // Config says which engine to use. With a URL it is an existing NATS server or cluster,
@@ -26,6 +28,8 @@ type Config struct {
 	Key      string // file with the key of Cert
 	Replicas int    // copies of each stream on an existing cluster; 0 means 1
 	MinFree  int64  // bytes that stay free where Dir is, see Full; 0 does not look
+
+	Telemetry *telemetry.Telemetry // nil for one that nobody sees
 }
 
 // Engine is an open connection to JetStream.
@@ -35,6 +39,7 @@ type Engine struct {
 	js       jetstream.JetStream
 	replicas int
 	log      *slog.Logger
+	tel      *telemetry.Telemetry
 	space    space
 }
 
@@ -43,7 +48,10 @@ const readyTimeout = 60 * time.Second
 
 // Open starts or connects to the engine. The caller closes it.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Engine, error) {
-	e := &Engine{replicas: cmp.Or(cfg.Replicas, 1), log: log.With("component", "engine")}
+	e := &Engine{replicas: cmp.Or(cfg.Replicas, 1), log: log.With("component", "engine"), tel: cfg.Telemetry}
+	if e.tel == nil {
+		e.tel = telemetry.New()
+	}
 	if cfg.URL == "" {
 		e.space.dir, e.space.need = cfg.Dir, cfg.MinFree
 	}

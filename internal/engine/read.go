@@ -72,7 +72,11 @@ func (s *Stream) received(m *nats.Msg) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("read %s: a message without a sequence: %w", s.cfg.Name, err)
 	}
-	return Message{Seq: seq, Key: strings.TrimPrefix(m.Header.Get("Nats-Subject"), s.cfg.Prefix+"."), Data: m.Data}, nil
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	if err != nil {
+		return Message{}, fmt.Errorf("read %s: a message without a time: %w", s.cfg.Name, err)
+	}
+	return Message{Seq: seq, Time: at, Key: strings.TrimPrefix(m.Header.Get("Nats-Subject"), s.cfg.Prefix+"."), Data: m.Data}, nil
 }
 
 // Scan calls fn with every message from position from on that was there when the stream was

@@ -19,6 +19,18 @@ type space struct {
 // lookEvery is how old an answer may be.
 const lookEvery = time.Second
 
+// Free returns how many bytes are free where the embedded engine stores, -1 when it is not known.
+func (e *Engine) Free() int64 {
+	if e.space.dir == "" {
+		return -1
+	}
+	free, err := freeBytes(e.space.dir)
+	if err != nil {
+		return -1
+	}
+	return free
+}
+
 // Full returns why nothing should be stored but what must be, nil while there is room: less is
 // free on the embedded engine's file system than [Config.MinFree]. Other engines have limits of
 // their own, which they enforce.

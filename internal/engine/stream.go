@@ -35,6 +35,7 @@ type Entry struct {
 // Message is an appended entry.
 type Message struct {
 	Seq  uint64
+	Time time.Time // when it was appended
 	Key  string
 	Data []byte
 }
@@ -298,6 +299,8 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 		batch = batch || g.atomic && len(g.entries) > 1
 	}
 	defer s.stalled.Store(nil)
+	tel, started := s.engine.tel, time.Now()
+	tel.AppendEntries.WithLabelValues(s.cfg.Name).Observe(float64(count))
 	for attempt := 0; len(entries) > 0; {
 		n := 1
 		if batch {
@@ -316,6 +319,7 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 			continue
 		}
 		s.stalled.Store(&err)
+		tel.AppendRetries.WithLabelValues(s.cfg.Name).Inc()
 		if attempt%20 == 0 {
 			s.engine.log.Warn("append not acknowledged, trying again", "stream", s.cfg.Name, "err", err, "attempt", attempt+1)
 		}
@@ -326,6 +330,7 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 		}
 		attempt++
 	}
+	tel.AppendSeconds.WithLabelValues(s.cfg.Name).Observe(time.Since(started).Seconds())
 	return nil
 }
 

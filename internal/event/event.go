@@ -33,6 +33,7 @@ const (
 // that end it, the one that Type calls for is there.
 type Event struct {
 	Seq      uint64      `json:"-"` // position in the journal
+	Taken    time.Time   `json:"-"` // when the journal took it
 	ID       id.Event    `json:"id"`
 	Type     Type        `json:"type"`
 	Time     time.Time   `json:"time"`
@@ -42,6 +43,8 @@ type Event struct {
 	Mode id.Mode `json:"mode"`
 	// InstalledApp is whose timer, device or lifecycle it is. See [Event.Unasked].
 	InstalledApp id.InstalledApp `json:"installedApp,omitzero"`
+	// Trace is where in a trace it was caused, as a W3C traceparent; "" for nowhere.
+	Trace string `json:"trace,omitempty"`
 
 	Device    *Report          `json:"device,omitempty"`
 	Lifecycle *DeviceLifecycle `json:"lifecycle,omitempty"`

@@ -37,6 +37,7 @@ type Hub struct {
 	opened     int                    // streams so far
 	closed     map[id.Stream]struct{} // were open
 	turn       int                    // of beats
+	handed     uint64                 // messages
 }
 
 // Item is an event for streams, with what all of them need worked out once.
@@ -238,6 +239,7 @@ func (h *Hub) Publish(e *event.Event) {
 				continue
 			}
 			l.waiting = append(l.waiting, it)
+			h.handed++
 			l.tell()
 		}
 	}
@@ -312,4 +314,11 @@ func (h *Hub) Len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.open)
+}
+
+// Handed returns how many messages streams have been handed since the start.
+func (h *Hub) Handed() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.handed
 }

@@ -34,6 +34,9 @@ type Config struct {
 	PlatformLimits bool          `help:"Rehearse the limits that the platform publishes: how many subscriptions, how many calls a minute, and so on. hark has none of them by itself."`
 	LogLevel       string        `help:"What is logged at least: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat      string        `help:"How it is logged: text or json." enum:"text,json" default:"text"`
+	Metrics        bool          `help:"Answer /metrics, for Prometheus. They count and time, and name nobody." default:"true" negatable:""`
+	OTLPEndpoint   string        `help:"Where traces go by OTLP over HTTP, such as http://localhost:4318. Default: nowhere." name:"otlp-endpoint" placeholder:"URL"`
+	TracePart      float64       `help:"The part of requests that is traced, 0 to 1. One that is part of a client's trace is if that is." default:"1"`
 	OIDC           OIDC          `embed:"" prefix:"oidc-"`
 	NATS           NATS          `embed:"" prefix:"nats-"`
 
@@ -107,6 +110,9 @@ func (c Config) validate() error {
 	}
 	if c.Retention < 0 || c.Retention > 0 && c.Retention < time.Minute {
 		return fmt.Errorf("--retention %v is too short; it is 0 or at least 1m", c.Retention)
+	}
+	if c.TracePart < 0 || c.TracePart > 1 {
+		return fmt.Errorf("--trace-part %v is not a part of requests, 0 to 1", c.TracePart)
 	}
 	if (c.OIDC.Issuer == "") != (c.OIDC.ClientID == "") {
 		return fmt.Errorf("--oidc-issuer and --oidc-client-id go together")

@@ -28,6 +28,7 @@ import (
 	"hark/internal/journal"
 	"hark/internal/lifecycle"
 	"hark/internal/shard"
+	"hark/internal/telemetry"
 )
 
 // Server is a running hark.
@@ -39,6 +40,7 @@ type Server struct {
 	listener  net.Listener
 	secure    net.Listener // by TLS; nil without
 	control   net.Listener // nil without a data directory
+	tel       *telemetry.Telemetry
 	engine    *engine.Engine
 	lease     *engine.Lease // nil with the embedded engine, which nobody shares
 	directory *directory.Directory
@@ -48,7 +50,7 @@ type Server struct {
 	api       *httpapi.API
 	public    front // answers everybody
 	owner     front // answers the data directory's owner
-	active    bool
+	active    atomic.Bool
 	undo      []func(context.Context) // in the order of building
 }
 
@@ -80,7 +82,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, purpose Purpose) (*S
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{log: log, cfg: cfg, purpose: purpose}
+	s := &Server{log: log, cfg: cfg, purpose: purpose, tel: telemetry.New()}
+	s.tel.Observe(s.state)
 	if err := s.build(ctx); err != nil {
 		s.close(ctx)
 		return nil, err
@@ -107,7 +110,16 @@ func (s *Server) build(ctx context.Context) (err error) {
 	if s.baseURL == "" {
 		s.baseURL = "http://" + s.listener.Addr().String()
 	}
-	if s.engine, err = engine.Open(ctx, cfg.engine(), log); err != nil {
+	if cfg.OTLPEndpoint != "" {
+		stop, err := s.tel.Trace(ctx, cfg.OTLPEndpoint, cfg.TracePart, s.baseURL, log)
+		if err != nil {
+			return err
+		}
+		s.later(stop)
+	}
+	how := cfg.engine()
+	how.Telemetry = s.tel
+	if s.engine, err = engine.Open(ctx, how, log); err != nil {
 		return err
 	}
 	s.later(func(context.Context) { s.engine.Close() })
@@ -147,10 +159,10 @@ func (s *Server) activate(ctx context.Context) (err error) {
 	}
 	s.later(func(context.Context) { s.directory.Close() })
 	s.directory.Limits = cfg.limits()
-	s.caller = appcall.New(s.directory, cfg.egress(purpose))
+	s.caller = appcall.New(s.directory, cfg.egress(purpose), s.tel)
 	s.later(func(context.Context) { s.caller.Close() })
 	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
-		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes, May: s.may,
+		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes, May: s.may, Telemetry: s.tel,
 	}, s.directory, s.caller, log)
 	if err != nil {
 		return err
@@ -165,7 +177,7 @@ func (s *Server) activate(ctx context.Context) (err error) {
 	if purpose != Admin {
 		s.lifecycle.Start()
 	}
-	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, PlatformRates: cfg.PlatformLimits, Ready: s.Err})
+	s.api = httpapi.New(httpapi.Config{Log: log, Directory: s.directory, Shard: s.shard, Lifecycle: s.lifecycle, TrustForwarded: cfg.TrustForwarded, PlatformRates: cfg.PlatformLimits, Ready: s.Err, Telemetry: s.tel})
 	pages := console.New(log, s.directory, s.shard, s.lifecycle, console.OIDC(cfg.OIDC), s.baseURL)
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", pages)
@@ -174,7 +186,7 @@ func (s *Server) activate(ctx context.Context) (err error) {
 	mux.Handle("/", s.api)
 	s.public.become(mux)
 	s.owner.become(s.api.AsOwner())
-	s.active = true
+	s.active.Store(true)
 	if purpose == Demo {
 		if err := s.furnish(ctx); err != nil {
 			return fmt.Errorf("furnish the demo home: %w", err)
@@ -286,13 +298,28 @@ func (s *Server) Err() error {
 }
 
 // Active reports whether the server works, and does not stand by. Ask before Run.
-func (s *Server) Active() bool { return s.active }
+func (s *Server) Active() bool { return s.active.Load() }
+
+// state is how everything stands, for the metrics.
+func (s *Server) state() telemetry.State {
+	st := telemetry.State{Active: s.active.Load(), FreeBytes: -1}
+	if st.Active {
+		st.Ready, st.FreeBytes = s.Err() == nil, s.engine.Free()
+		s.shard.Observe(&st)
+	}
+	return st
+}
 
 // Run answers requests until ctx ends or the server can work no more, then lets requests and
 // deliveries under way end, makes durable where everything stands, and closes.
 func (s *Server) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
-	server := &http.Server{Handler: &s.public, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	handler := http.NewServeMux()
+	handler.Handle("/", &s.public)
+	if s.cfg.Metrics {
+		handler.Handle("GET /metrics", s.tel.Handler()) // a hark that stands by has some too
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 3)
 	go func() { ended <- server.Serve(s.listener) }()
@@ -307,7 +334,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("stopping: requests and deliveries under way end first")
 	draining, cancel := context.WithTimeout(background, drainTimeout)
 	defer cancel()
-	if s.active {
+	if s.active.Load() {
 		s.api.CloseStreams(draining)
 	}
 	server.Shutdown(draining) // what is still open when draining ends is closed with the process
@@ -319,7 +346,7 @@ func (s *Server) Run(ctx context.Context) error {
 // work stands by until it is this server's turn, then watches over it. It returns when it is time
 // to stop, with the reason if that is a fault.
 func (s *Server) work(ctx context.Context, ended <-chan error) error {
-	if !s.active {
+	if !s.active.Load() {
 		waiting, cancel := context.WithCancel(ctx)
 		defer cancel()
 		taken := make(chan error, 1)

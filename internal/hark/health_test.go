@@ -12,6 +12,7 @@ import (
 	"hark/internal/appcall"
 	"hark/internal/apps"
 	"hark/internal/signature"
+	"hark/internal/telemetry"
 )
 
 // unhealthy expects probes that are red for the reason, but for the one of the process itself.
@@ -46,7 +47,7 @@ func TestSigningThatStopsIsShown(t *testing.T) {
 	h := run(t, t.TempDir())
 	h.ok("GET", "/readyz", nil)
 	h.ok("GET", "/healthz", nil)
-	h.server.caller = appcall.New(&noKeys{errors.New("the key is gone")}, appcall.EgressAny)
+	h.server.caller = appcall.New(&noKeys{errors.New("the key is gone")}, appcall.EgressAny, telemetry.New())
 	if _, err := h.server.caller.Call(t.Context(), &apps.App{TargetURL: "http://127.0.0.1:1/"}, appcall.Message{}); err == nil {
 		t.Fatal("a call without a key was made")
 	}

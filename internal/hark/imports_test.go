@@ -17,25 +17,26 @@ var mayImport = map[string]string{
 	"examples/receiver": "",
 	"internal/torture":  "",
 	// wiring
-	"internal/hark": "internal/appcall internal/certs internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/installer internal/journal internal/lifecycle internal/limits internal/scope internal/shard",
+	"internal/hark": "internal/appcall internal/certs internal/console internal/directory internal/engine internal/home internal/httpapi internal/id internal/installer internal/journal internal/lifecycle internal/limits internal/scope internal/shard internal/telemetry",
 	// edge
-	"internal/httpapi":   "internal/attempts internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
+	"internal/httpapi":   "internal/telemetry internal/attempts internal/lifecycle internal/shard internal/delivery internal/directory internal/schedule " + pure,
 	"internal/installer": "internal/lifecycle internal/shard internal/directory internal/pages " + pure,
 	"internal/pages":     "internal/shard " + pure,
 	"internal/console":   "internal/pages internal/lifecycle internal/shard internal/delivery internal/directory " + pure,
 	// core
 	"internal/lifecycle": "internal/shard internal/directory internal/appcall " + pure,
-	"internal/shard":     "internal/attempts internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall internal/schedule " + pure,
-	"internal/delivery":  "internal/attempts internal/appcall " + pure,
+	"internal/shard":     "internal/telemetry internal/attempts internal/delivery internal/directory internal/journal internal/records internal/engine internal/appcall internal/schedule " + pure,
+	"internal/delivery":  "internal/telemetry internal/attempts internal/appcall " + pure,
 	"internal/certs":     "",
 	"internal/schedule":  "internal/id internal/problem",
 	"internal/directory": "internal/records internal/engine " + pure,
-	"internal/appcall":   pure,
+	"internal/appcall":   "internal/telemetry " + pure,
 	// store
 	"internal/journal":           "internal/engine internal/event internal/id",
 	"internal/records":           "internal/engine",
 	"internal/attempts":          "internal/engine internal/id",
-	"internal/engine":            "",
+	"internal/engine":            "internal/telemetry",
+	"internal/telemetry":         "",
 	"internal/engine/enginetest": "internal/engine",
 	// pure
 	"internal/limits":        "internal/problem",

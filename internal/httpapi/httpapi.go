@@ -22,6 +22,7 @@ import (
 	"hark/internal/problem"
 	"hark/internal/scope"
 	"hark/internal/shard"
+	"hark/internal/telemetry"
 )
 
 // API answers requests.
@@ -36,6 +37,7 @@ type API struct {
 	windows        limits.Windows
 	mux            *http.ServeMux
 	writers        writers
+	tel            *telemetry.Telemetry
 }
 
 // Config is what the API is built on.
@@ -51,13 +53,15 @@ type Config struct {
 	PlatformRates bool
 	// Ready returns why the server cannot do its work, nil when it can.
 	Ready func() error
+	// Telemetry is told of every request.
+	Telemetry *telemetry.Telemetry
 }
 
 // New returns the handler of all paths, each with and without /v1.
 func New(cfg Config) *API {
 	a := &API{
 		log: cfg.Log.With("component", "httpapi"), directory: cfg.Directory, shard: cfg.Shard, lifecycle: cfg.Lifecycle,
-		trustForwarded: cfg.TrustForwarded, rates: cfg.PlatformRates, ready: cfg.Ready, mux: http.NewServeMux(),
+		trustForwarded: cfg.TrustForwarded, rates: cfg.PlatformRates, ready: cfg.Ready, tel: cfg.Telemetry, mux: http.NewServeMux(),
 	}
 	a.routes()
 	return a
@@ -76,6 +80,7 @@ type call struct {
 	*http.Request
 	principal scope.Principal
 	bearer    string // the token that the principal came with; "" for the owner
+	answered  int    // the answer's status, 0 before it
 }
 
 // endpoint answers a call with a value to encode as JSON, or a refusal.
@@ -115,15 +120,20 @@ func (a *API) limited(rate limits.Rate, fn endpoint) endpoint {
 func (a *API) open(pattern string, fn endpoint) {
 	method, path, _ := strings.Cut(pattern, " ")
 	h := func(w http.ResponseWriter, r *http.Request) {
-		c := &call{API: a, ResponseWriter: w, Request: r}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBulk)
+		started := time.Now()
+		ctx, span := a.tel.Accept(r, pattern)
+		c := &call{API: a, ResponseWriter: w, Request: r.WithContext(ctx)}
+		c.Body = http.MaxBytesReader(w, r.Body, maxBulk)
 		answer, err := fn(c)
 		if err != nil {
 			c.refuse(err)
-			return
-		}
-		if answer != nil {
+		} else if answer != nil {
 			c.answer(http.StatusOK, answer)
+		}
+		span.Set("http.route", path, "http.request.method", method, "http.response.status_code", c.answered)
+		span.End(err)
+		if c.answered > 0 { // else it was an event stream, whose end says nothing
+			a.tel.Requests.WithLabelValues(pattern, strconv.Itoa(c.answered)).Observe(time.Since(started).Seconds())
 		}
 	}
 	a.mux.HandleFunc(pattern, h)
@@ -157,6 +167,12 @@ func (a *API) noPath(c *call) (any, error) {
 
 // Header is the answer's header: call has two, and this one is meant more often.
 func (c *call) Header() http.Header { return c.ResponseWriter.Header() }
+
+// WriteHeader implements http.ResponseWriter.
+func (c *call) WriteHeader(status int) {
+	c.answered = status
+	c.ResponseWriter.WriteHeader(status)
+}
 
 // authenticated finds out who calls before fn is called.
 func (a *API) authenticated(fn endpoint) endpoint {
@@ -321,8 +337,14 @@ func (c *call) refuse(err error) {
 	status, detail := describe(err)
 	body := errorBody{RequestID: id.New[id.Event]().String(), Error: detail}
 	level := slog.LevelInfo
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status == http.StatusServiceUnavailable: // its cause is logged where it is known
+		level = slog.LevelWarn
+	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
+	}
+	if c.tel != nil {
+		c.tel.Refusals.WithLabelValues(detail.Code).Inc()
 	}
 	c.log.Log(c.Context(), level, "request refused", "status", status, "method", c.Method, "path", c.URL.Path, "caller", c.principal.Name,
 		"because", err.Error(), "requestId", body.RequestID)

@@ -40,6 +40,7 @@ func (j *Journal) Close() { j.stream.Close() }
 // in the order of positions; it must not block.
 func (j *Journal) Append(events []*event.Event, done func(error)) error {
 	entries := make([]engine.Entry, len(events))
+	now := time.Now()
 	for i, e := range events {
 		entries[i] = engine.Entry{Key: e.Location.String() + "." + string(e.Type), Data: e.Encode()}
 	}
@@ -48,7 +49,7 @@ func (j *Journal) Append(events []*event.Event, done func(error)) error {
 		return fmt.Errorf("append to journal: %w", err)
 	}
 	for i, e := range events {
-		e.Seq = first + uint64(i)
+		e.Seq, e.Taken = first+uint64(i), now
 	}
 	return nil
 }
@@ -134,6 +135,6 @@ func decode(m engine.Message) (*event.Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal position %d: %w", m.Seq, err)
 	}
-	e.Seq = m.Seq
+	e.Seq, e.Taken = m.Seq, m.Time
 	return e, nil
 }

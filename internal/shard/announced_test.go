@@ -16,6 +16,7 @@ import (
 	"hark/internal/home"
 	"hark/internal/id"
 	"hark/internal/records"
+	"hark/internal/telemetry"
 )
 
 // reopened opens a shard on a data directory, and returns how to stop it without a last
@@ -28,7 +29,7 @@ func reopened(t *testing.T, dir string, now func() time.Time) (s *Shard, crash, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = Open(t.Context(), e, Config{Name: "home", Now: now}, d, appcall.New(d, appcall.EgressAny), log); err != nil {
+	if s, err = Open(t.Context(), e, Config{Name: "home", Now: now}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log); err != nil {
 		t.Fatal(err)
 	}
 	crash = func() {

@@ -16,6 +16,7 @@ import (
 	"hark/internal/id"
 	"hark/internal/records"
 	"hark/internal/scope"
+	"hark/internal/telemetry"
 )
 
 var owner = scope.Principal{Name: "test", Scopes: scope.All}
@@ -31,7 +32,7 @@ func furnished(t *testing.T, cfg engine.Config) (*Shard, id.Device) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	s, err := Open(t.Context(), e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny), log)
+	s, err := Open(t.Context(), e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log)
 	if err != nil {
 		t.Fatal(err)
 	}

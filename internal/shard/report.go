@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"hark/internal/problem"
 	"hark/internal/scope"
 	"hark/internal/subscription"
+	"hark/internal/telemetry"
 )
 
 // Report is what a device says about one attribute.
@@ -42,11 +44,15 @@ const maxContent = 64 << 10
 // Report journals what devices said, in order, and returns once all of it is durable. With
 // strict, for up to a thousand, one bad report refuses all; else the others are taken, and each
 // outcome tells.
-func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report, strict bool) ([]Outcome, error) {
+func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report, strict bool) (all []Outcome, failure error) {
 	outcomes := make([]Outcome, 0, len(reports))
 	var waits []chan error
+	ctx, span := s.tel.Start(ctx, "journal")
+	span.Set("hark.reports", len(reports))
+	defer func() { span.End(failure) }()
+	trace := telemetry.Carried(ctx)
 	for chunk := range slices.Chunk(reports, maxAtOnce) {
-		some, wait, err := s.take(p, chunk, strict)
+		some, wait, err := s.take(p, chunk, strict, trace)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +69,19 @@ func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report,
 			return nil, notJournalled(ctx.Err())
 		}
 	}
+	s.count(outcomes)
 	return outcomes, nil
+}
+
+func (s *Shard) count(outcomes []Outcome) {
+	rejected := 0
+	for _, o := range outcomes {
+		if o.Err != nil {
+			rejected++
+		}
+	}
+	s.tel.Reports.WithLabelValues("accepted").Add(float64(len(outcomes) - rejected))
+	s.tel.Reports.WithLabelValues("rejected").Add(float64(rejected))
 }
 
 // maxAtOnce is how many reports are taken under one lock: a large request must not hold up
@@ -71,7 +89,7 @@ func (s *Shard) Report(ctx context.Context, p scope.Principal, reports []Report,
 const maxAtOnce = engine.MaxAppend
 
 // take checks and journals some reports. Wait gets a value when they are durable.
-func (s *Shard) take(p scope.Principal, reports []Report, strict bool) (outcomes []Outcome, wait chan error, err error) {
+func (s *Shard) take(p scope.Principal, reports []Report, strict bool, trace string) (outcomes []Outcome, wait chan error, err error) {
 	outcomes = make([]Outcome, len(reports))
 	wait = make(chan error, 1)
 	if err := s.full(); err != nil { // reports are what fills a disk; the rest of it is for the rest
@@ -96,16 +114,22 @@ func (s *Shard) take(p scope.Principal, reports []Report, strict bool) (outcomes
 		wait <- nil
 		return outcomes, wait, nil
 	}
-	return outcomes, wait, s.append(events, wait)
+	return outcomes, wait, s.append(events, trace, wait)
 }
 
 func notJournalled(err error) error {
 	return problem.New(problem.Unavailable, "The events could not be made durable, so they are not acknowledged: %v.", err)
 }
 
-// append journals the events, works them into memory, and tells wait when they are durable.
-// The caller holds mu, so that positions, states and subscriptions agree.
-func (s *Shard) append(events []*event.Event, wait chan<- error) error {
+// append journals the events, which have no trace yet or this one, works them into memory, and
+// tells wait when they are durable. The caller holds mu, so that positions, states and
+// subscriptions agree.
+func (s *Shard) append(events []*event.Event, trace string, wait chan<- error) error {
+	if trace != "" {
+		for _, e := range events {
+			e.Trace = trace
+		}
+	}
 	err := s.journal.Append(events, func(err error) {
 		if err == nil {
 			s.committed(events)
@@ -125,7 +149,15 @@ func (s *Shard) append(events []*event.Event, wait chan<- error) error {
 func (s *Shard) committed(events []*event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	started, pairs := time.Now(), 0
+	debug := s.log.Enabled(context.Background(), slog.LevelDebug)
 	s.index.MatchAll(events, func(e *event.Event, matched []*subscription.Subscription) {
+		pairs += len(matched)
+		s.tel.Events.WithLabelValues(string(e.Type)).Inc()
+		s.tel.Past(e.Trace, "match", started, "hark.event", e.ID, "hark.position", e.Seq, "hark.subscriptions", len(matched))
+		if debug {
+			s.log.Debug("event journalled", "event", e.ID, "position", e.Seq, "type", e.Type, "location", e.Location, "device", e.About(), "subscriptions", len(matched))
+		}
 		if l := s.locations[e.Location]; l != nil {
 			l.last = e.Seq
 			l.settled.follow(e)
@@ -135,6 +167,8 @@ func (s *Shard) committed(events []*event.Event) {
 		s.hub.Publish(e)
 		s.through = e.Seq
 	})
+	s.tel.Matches.Add(float64(pairs))
+	s.tel.MatchSeconds.Observe(time.Since(started).Seconds())
 }
 
 // follow works an event into the place.

@@ -32,6 +32,7 @@ import (
 	"hark/internal/records"
 	"hark/internal/schedule"
 	"hark/internal/subscription"
+	"hark/internal/telemetry"
 )
 
 // Shard is open for one process. It is safe for concurrent use.
@@ -63,6 +64,7 @@ type Shard struct {
 	alarms      alarms
 
 	limits  limits.Limits
+	tel     *telemetry.Telemetry
 	may     func() error
 	full    func() error // why no more reports are taken, nil while they are
 	now     func() time.Time
@@ -160,6 +162,8 @@ type Config struct {
 	Silent bool // deliver nothing: what waits goes on waiting, and no schedule is due
 	// Now tells the time to schedules and to the watch over silent devices; nil is the clock.
 	Now func() time.Time
+	// Telemetry is told of everything; nil for one that nobody sees.
+	Telemetry *telemetry.Telemetry
 }
 
 // Open loads the shard, works in what the journal has beyond the last checkpoint, and starts
@@ -190,10 +194,13 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.tel = cfg.Telemetry; s.tel == nil {
+		s.tel = telemetry.New()
+	}
 	if s.may = cfg.May; s.may == nil {
 		s.may = func() error { return nil }
 	}
-	s.delivery = delivery.New(ctx, log, dir, j, caller, s.attempts, s, cfg.Limits)
+	s.delivery = delivery.New(ctx, log, dir, j, caller, s.attempts, s, cfg.Limits, s.tel)
 	if err := s.restore(ctx, cfg.Silent); err != nil {
 		s.closeStreams()
 		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
@@ -260,7 +267,7 @@ func (s *Shard) announce(left map[id.Event]*event.Event, order []id.Event) error
 		}
 		s.log.Info("an event is journalled that the last stop cut off", "event", e, "type", left[e].Type)
 		s.announced[left[e]] = struct{}{}
-		if err := s.append([]*event.Event{left[e]}, make(chan error, 1)); err != nil {
+		if err := s.append([]*event.Event{left[e]}, "", make(chan error, 1)); err != nil {
 			return err
 		}
 	}
@@ -361,6 +368,8 @@ func (s *Shard) checkpointing(ctx context.Context) {
 // checkpoint writes cursors, changed states and the checkpoint itself, which comes last: what
 // is before it in the records is true wherever a crash cuts them off.
 func (s *Shard) checkpoint(ctx context.Context) error {
+	started := time.Now()
+	defer func() { s.tel.CheckpointTime.Observe(time.Since(started).Seconds()) }()
 	p := s.pending()
 	if err := s.durable(ctx, p.position); err != nil { // states must not be ahead of the journal
 		s.mu.Lock()
@@ -503,14 +512,16 @@ func (s *Shard) cause(ctx context.Context, fn func() ([]records.Write, []*event.
 		s.mu.Unlock()
 		return err
 	}
+	trace := telemetry.Carried(ctx)
 	for _, e := range events {
+		e.Trace = trace
 		s.announced[e] = struct{}{}
 		writes = append(writes, records.Write{Kind: kindAnnounced, ID: e.ID.String(), Value: e})
 	}
 	err = s.records.Queue(func(err error) {
 		if err == nil && len(events) > 0 {
 			s.mu.Lock()
-			err = s.append(events, result)
+			err = s.append(events, "", result)
 			s.mu.Unlock()
 			if err == nil {
 				return
@@ -539,7 +550,7 @@ func (s *Shard) happen(ctx context.Context, fn func() ([]*event.Event, error)) e
 	s.mu.Lock()
 	events, err := fn()
 	if err == nil && len(events) > 0 {
-		err = s.append(events, result)
+		err = s.append(events, telemetry.Carried(ctx), result)
 	}
 	s.mu.Unlock()
 	if err != nil || len(events) == 0 {

@@ -17,6 +17,7 @@ import (
 	"hark/internal/records"
 	"hark/internal/scope"
 	"hark/internal/subscription"
+	"hark/internal/telemetry"
 )
 
 // BenchmarkStart measures opening a shard with 10,000 installed apps of 10 subscriptions each,
@@ -33,7 +34,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s, err := Open(ctx, e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny), log)
+		s, err := Open(ctx, e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hark/internal/engine/enginetest"
+	"hark/internal/process"
 	"hark/internal/torture"
 )
 
@@ -56,7 +57,7 @@ func startNATS(t *testing.T, n enginetest.Node) (kill func()) {
 // member is a hark of several on a cluster, which is started again whenever it ends.
 type member struct {
 	name  string
-	now   atomic.Pointer[torture.Process]
+	now   atomic.Pointer[process.Hark]
 	wires []*wire // to each NATS server
 	ended []string
 }
@@ -72,7 +73,7 @@ func (m *member) args(dir string) []string {
 // keep runs the member's hark, again and again, until ctx ends.
 func (m *member) keep(ctx context.Context, binary, dir string) {
 	for ctx.Err() == nil {
-		p, err := torture.Start(ctx, binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--egress", "any"}, m.args(dir)...)...)
+		p, err := process.Start(ctx, binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--egress", "any"}, m.args(dir)...)...)
 		if err != nil {
 			if ctx.Err() == nil {
 				m.ended = append(m.ended, err.Error())
@@ -144,7 +145,7 @@ func TestFailover(t *testing.T) {
 		}
 		return nil
 	}
-	var chosen atomic.Pointer[torture.Process]
+	var chosen atomic.Pointer[process.Hark]
 	choose := func() *member {
 		m := active()
 		if m == nil {

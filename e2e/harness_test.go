@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"hark/internal/torture"
+	"hark/internal/process"
 )
 
 // binary returns the path of a hark built once for all tests.
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 
 // hark is a running hark dev.
 type hark struct {
-	*torture.Process
+	*process.Hark
 	t testing.TB
 }
 
@@ -59,7 +59,7 @@ func start(t testing.TB, args ...string) *hark {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := torture.Start(t.Context(), path, append([]string{"dev"}, args...)...)
+	p, err := process.Start(t.Context(), path, append([]string{"dev"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"hark/internal/torture"
+	"hark/internal/process"
 )
 
 // deed is something that is done in a browser.
@@ -278,7 +278,7 @@ func TestAPIAccessInARealBrowser(t *testing.T) {
 	})
 	poke := func(path string) {
 		t.Helper()
-		if status, content, err := (&torture.Process{BaseURL: url}).Try("GET", path, nil); err != nil || status != http.StatusOK {
+		if status, content, err := (&process.Hark{BaseURL: url}).Try("GET", path, nil); err != nil || status != http.StatusOK {
 			t.Fatalf("%s: %d %s %v", path, status, content, err)
 		}
 	}

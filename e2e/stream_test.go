@@ -3,7 +3,7 @@ package e2e
 import (
 	"testing"
 
-	"hark/internal/torture"
+	"hark/internal/process"
 )
 
 // TestEventSourceMissesNothing reads a stream with the EventSource of npm, which loses its
@@ -14,7 +14,7 @@ func TestEventSourceMissesNothing(t *testing.T) {
 	h := start(t, "--listen", "127.0.0.1:0")
 	light := h.device("Ceiling light")
 	w := newWire(t, h.BaseURL[len("http://"):])
-	near := hark{&torture.Process{BaseURL: "http://" + w.Addr().String(), Token: h.Token}, t}
+	near := hark{&process.Hark{BaseURL: "http://" + w.Addr().String(), Token: h.Token}, t}
 	reader := near.run("node/stream.js")
 	want(t, "the first word", reader.next("control")["data"], "welcome")
 	value := 0

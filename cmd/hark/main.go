@@ -41,6 +41,7 @@ type cli struct {
 	Deliveries deliveriesCommand `cmd:"" help:"Show attempts to deliver events: what was sent, what came back, how long it took."`
 	Replay     replayCommand     `cmd:"" help:"Send past events to an installed app again, or to another address."`
 	Keys       keysCommand       `cmd:"" help:"List and rotate the keys that calls to apps are signed with."`
+	Bench      benchCommand      `cmd:"" help:"Measure a hark on this machine, each figure beside the limit that it runs into."`
 	Torture    tortureCommand    `cmd:"" help:"Run a hark, kill, stop and starve it for a while, and check that nothing that it acknowledged was lost."`
 	Print      configCommand     `cmd:"" name:"config" help:"Print every setting with its meaning and the value in force, as a YAML file."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"hark/internal/process"
 )
 
 // disk is a small file system of its own, which can be filled and made read-only.
@@ -90,7 +92,7 @@ func (k *rack) freezeDisk(ctx context.Context) error {
 
 // recovers waits until hark is ready again; one that ended is started, as its supervisor would.
 func (k *rack) recovers(ctx context.Context) error {
-	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(process.StartPatience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		p := k.hark.Load()
 		select {
 		case <-p.Ended():

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"hark/internal/process"
 )
 
 // Feeder reports the values 1, 2, 3, ... of one device, and keeps those that were acknowledged.
@@ -23,7 +25,7 @@ type Feeder struct {
 
 // Feed reports until ctx ends, to the hark that to returns at the moment. Values that were not
 // acknowledged may be journalled or not; they are never sent again. Pause is between requests.
-func (f *Feeder) Feed(ctx context.Context, pause time.Duration, to func() *Process) {
+func (f *Feeder) Feed(ctx context.Context, pause time.Duration, to func() *process.Hark) {
 	for ctx.Err() == nil {
 		if !f.feed(to()) {
 			pause = max(pause, 5*time.Millisecond) // it is being restarted
@@ -36,7 +38,7 @@ func (f *Feeder) Feed(ctx context.Context, pause time.Duration, to func() *Proce
 }
 
 // feed reports 1 to 20 values in one request.
-func (f *Feeder) feed(p *Process) bool {
+func (f *Feeder) feed(p *process.Hark) bool {
 	if p == nil {
 		return false
 	}

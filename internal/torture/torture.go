@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"hark/internal/process"
 )
 
 // Config says what is tortured, and for how long.
@@ -81,7 +83,7 @@ type rack struct {
 	cfg     Config
 	disk    *disk // nil without
 	report  Report
-	hark    atomic.Pointer[Process]
+	hark    atomic.Pointer[process.Hark]
 	feeders []*Feeder
 
 	steady, moody, picky, batches, late *Receiver
@@ -123,7 +125,7 @@ func (k *rack) say(format string, args ...any) {
 
 // start runs a hark on the directory.
 func (k *rack) start(ctx context.Context) error {
-	p, err := Start(ctx, k.cfg.Binary, "dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(k.cfg.Dir, "data"))
+	p, err := process.Start(ctx, k.cfg.Binary, "dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(k.cfg.Dir, "data"))
 	if err != nil {
 		return err
 	}

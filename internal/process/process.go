@@ -1,4 +1,6 @@
-package torture
+// Package process runs a hark as a process and talks to it from outside, as torture, bench and tests
+// do. It knows hark by its API alone.
+package process
 
 import (
 	"bytes"
@@ -15,8 +17,8 @@ import (
 	"time"
 )
 
-// Process is a running hark.
-type Process struct {
+// Hark is a running hark.
+type Hark struct {
 	BaseURL    string `json:"baseUrl"`
 	Token      string `json:"token"`
 	LocationID string `json:"locationId"`
@@ -55,14 +57,14 @@ func (t *Tail) String() string {
 
 // Start runs the binary with the arguments, which begin with the command, and waits until it
 // says that it is ready.
-func Start(ctx context.Context, binary string, args ...string) (*Process, error) {
+func Start(ctx context.Context, binary string, args ...string) (*Hark, error) {
 	dir, err := os.MkdirTemp("", "hark-ready-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "ready.json")
-	p := &Process{Log: new(Tail), done: make(chan struct{})}
+	p := &Hark{Log: new(Tail), done: make(chan struct{})}
 	p.cmd = exec.Command(binary, append(args, "--ready-file", file)...)
 	p.cmd.Stderr = p.Log
 	if err := p.cmd.Start(); err != nil {
@@ -72,7 +74,7 @@ func Start(ctx context.Context, binary string, args ...string) (*Process, error)
 		p.cmd.Wait() // how it ends is for who ends it
 		close(p.done)
 	}()
-	for deadline := time.Now().Add(startPatience); ; {
+	for deadline := time.Now().Add(StartPatience); ; {
 		if b, err := os.ReadFile(file); err == nil {
 			return p, json.Unmarshal(b, p)
 		}
@@ -86,30 +88,31 @@ func Start(ctx context.Context, binary string, args ...string) (*Process, error)
 		}
 		if time.Now().After(deadline) {
 			p.End(syscall.SIGKILL)
-			return nil, fmt.Errorf("hark is not ready after %v:\n%s", startPatience, p.Log)
+			return nil, fmt.Errorf("hark is not ready after %v:\n%s", StartPatience, p.Log)
 		}
 	}
 }
 
-const startPatience = time.Minute
+// StartPatience is how long a hark may take to start.
+const StartPatience = time.Minute
 
 // Signal sends a signal.
-func (p *Process) Signal(s syscall.Signal) { p.cmd.Process.Signal(s) }
+func (p *Hark) Signal(s syscall.Signal) { p.cmd.Process.Signal(s) }
 
 // End ends the process by the signal and waits for that.
-func (p *Process) End(s syscall.Signal) {
+func (p *Hark) End(s syscall.Signal) {
 	p.Signal(s)
 	<-p.done
 }
 
 // Ended is closed when the process has ended.
-func (p *Process) Ended() <-chan struct{} { return p.done }
+func (p *Hark) Ended() <-chan struct{} { return p.done }
 
 // client of requests to harks that may be frozen.
 var client = &http.Client{Timeout: 30 * time.Second}
 
 // Ready reports whether the hark says, at once, that it takes requests.
-func (p *Process) Ready() bool {
+func (p *Hark) Ready() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.BaseURL+"/readyz", nil)
@@ -125,7 +128,7 @@ func (p *Process) Ready() bool {
 }
 
 // Call makes a request and decodes the answer, whose status must be 200.
-func (p *Process) Call(method, path string, body, answer any) error {
+func (p *Hark) Call(method, path string, body, answer any) error {
 	status, content, err := p.Try(method, path, body)
 	if err != nil {
 		return err
@@ -140,7 +143,7 @@ func (p *Process) Call(method, path string, body, answer any) error {
 }
 
 // Try makes a request. A body of bytes goes as it is.
-func (p *Process) Try(method, path string, body any) (status int, content []byte, err error) {
+func (p *Hark) Try(method, path string, body any) (status int, content []byte, err error) {
 	b, ok := body.([]byte)
 	if !ok && body != nil {
 		if b, err = json.Marshal(body); err != nil {
@@ -162,7 +165,7 @@ func (p *Process) Try(method, path string, body any) (status int, content []byte
 }
 
 // Meter makes a virtual device that reports numbers, and returns its id.
-func (p *Process) Meter(name string) (string, error) {
+func (p *Hark) Meter(name string) (string, error) {
 	var made struct{ DeviceID string }
 	err := p.Call("POST", "/virtualdevices/prototypes", map[string]any{
 		"name": name, "prototype": "VIRTUAL_METERED_SWITCH", "owner": map[string]any{"ownerType": "LOCATION", "ownerId": p.LocationID},
@@ -172,7 +175,7 @@ func (p *Process) Meter(name string) (string, error) {
 
 // Install registers and installs an API-access app that wants all power reports, with the
 // settings of its deliveries, and returns the installed app's id.
-func (p *Process) Install(name, target string, settings map[string]any) (string, error) {
+func (p *Hark) Install(name, target string, settings map[string]any) (string, error) {
 	var created struct{ App struct{ AppID string } }
 	if err := p.Call("POST", "/apps", map[string]any{"appName": name, "displayName": name, "appType": "API_ONLY", "apiOnly": map[string]any{"targetUrl": target}}, &created); err != nil {
 		return "", err

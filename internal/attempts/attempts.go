@@ -156,7 +156,7 @@ func (l *Log) write() {
 // writeBatch hands over one batch, and reports whether there was one.
 func (l *Log) writeBatch() bool {
 	l.mu.Lock()
-	n := min(len(l.waiting), engine.MaxAppend)
+	n := min(len(l.waiting), maxBatch)
 	batch := l.waiting[:n:n]
 	l.waiting = slices.Clone(l.waiting[n:])
 	l.writing += n
@@ -164,14 +164,7 @@ func (l *Log) writeBatch() bool {
 	if n == 0 {
 		return false
 	}
-	entries := make([]engine.Entry, n)
-	for i, a := range batch {
-		b, err := json.Marshal(a)
-		if err != nil {
-			panic("attempts: " + err.Error()) // every field marshals
-		}
-		entries[i] = engine.Entry{Key: a.InstalledApp.String(), Data: b}
-	}
+	entries := pack(batch)
 	done := func(err error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -184,6 +177,47 @@ func (l *Log) writeBatch() bool {
 		l.log.Warn("attempts could not be noted", "count", n, "err", err)
 	}
 	return true
+}
+
+// An entry of the stream holds several attempts at deliveries to one app: what an entry costs is
+// itself. So attempts of several apps that ended within one gathering are not in order.
+const (
+	maxBatch   = engine.MaxAppend // attempts handed over at once, in as many entries at most
+	entryBytes = 64 << 10         // from which on another entry begins
+	places     = maxBatch         // ids of attempts for each entry
+)
+
+// pack returns the entries that hold the attempts, each app's in order.
+func pack(batch []*Attempt) (entries []engine.Entry) {
+	open := map[id.InstalledApp]int{} // the entry that takes the app's next
+	for _, a := range batch {
+		b, err := json.Marshal(a)
+		if err != nil {
+			panic("attempts: " + err.Error()) // every field marshals
+		}
+		if i, ok := open[a.InstalledApp]; ok && len(entries[i].Data)+len(b) < entryBytes {
+			entries[i].Data = append(append(entries[i].Data, ','), b...)
+			continue
+		}
+		open[a.InstalledApp] = len(entries)
+		entries = append(entries, engine.Entry{Key: a.InstalledApp.String(), Data: append([]byte{'['}, b...)})
+	}
+	for i := range entries {
+		entries[i].Data = append(entries[i].Data, ']')
+	}
+	return entries
+}
+
+// unpack returns the attempts of an entry.
+func unpack(m engine.Message) ([]*Attempt, error) {
+	var list []*Attempt
+	if err := json.Unmarshal(m.Data, &list); err != nil {
+		return nil, fmt.Errorf("log of attempts, place %d: %w", m.Seq, err)
+	}
+	for i, a := range list {
+		a.ID = m.Seq*places + uint64(i)
+	}
+	return list, nil
 }
 
 // flush waits until what was added before is durable.
@@ -233,7 +267,7 @@ func (q *Query) wants(a *Attempt) bool {
 const slack = 2 * time.Minute
 
 // chunk is how many entries are looked at at a time.
-const chunk = 1000
+const chunk = 200
 
 // Find returns up to limit attempts, newest first; with After, oldest first. When there may be
 // more, next is the Before (or After) to go on with, else 0.
@@ -248,9 +282,9 @@ func (l *Log) Find(ctx context.Context, q Query, limit int) (found []*Attempt, n
 	if err != nil {
 		return nil, 0, err
 	}
-	before := q.Before
-	if last := l.stream.Committed(); before == 0 || before > last {
-		before = last + 1
+	before := l.stream.Committed() + 1 // an entry
+	if q.Before > 0 {
+		before = min(before, q.Before/places+1)
 	}
 	for before > first {
 		from := max(first, before-min(before, chunk))
@@ -263,18 +297,20 @@ func (l *Log) Find(ctx context.Context, q Query, limit int) (found []*Attempt, n
 			if m.Seq >= before {
 				continue
 			}
-			a, err := decode(m)
+			list, err := unpack(m)
 			if err != nil {
 				return nil, 0, err
 			}
-			recent = recent || a.Time.After(q.Since.Add(-slack))
-			if !q.wants(a) {
-				continue
+			for _, a := range slices.Backward(list) {
+				recent = recent || a.Time.After(q.Since.Add(-slack))
+				if !q.wants(a) || q.Before > 0 && a.ID >= q.Before {
+					continue
+				}
+				if len(found) == limit {
+					return found, found[limit-1].ID, nil
+				}
+				found = append(found, a)
 			}
-			if len(found) == limit {
-				return found, found[limit-1].ID, nil
-			}
-			found = append(found, a)
 		}
 		if before = from; !recent {
 			break
@@ -284,23 +320,25 @@ func (l *Log) Find(ctx context.Context, q Query, limit int) (found []*Attempt, n
 }
 
 func (l *Log) forward(ctx context.Context, q Query, limit int) (found []*Attempt, next uint64, err error) {
-	for from, last := q.After+1, l.stream.Committed(); from <= last; {
+	for from, last := q.After/places, l.stream.Committed(); from <= last; {
 		messages, after, err := l.stream.Read(ctx, from, l.filter(q), chunk)
 		if err != nil {
 			return nil, 0, err
 		}
 		for _, m := range messages {
-			a, err := decode(m)
+			list, err := unpack(m)
 			if err != nil {
 				return nil, 0, err
 			}
-			if !q.wants(a) {
-				continue
+			for _, a := range list {
+				if !q.wants(a) || a.ID <= q.After {
+					continue
+				}
+				if len(found) == limit {
+					return found, found[limit-1].ID, nil
+				}
+				found = append(found, a)
 			}
-			if len(found) == limit {
-				return found, found[limit-1].ID, nil
-			}
-			found = append(found, a)
 		}
 		if after <= from {
 			break
@@ -315,13 +353,4 @@ func (l *Log) filter(q Query) string {
 		return ">"
 	}
 	return q.InstalledApp.String()
-}
-
-func decode(m engine.Message) (*Attempt, error) {
-	a := new(Attempt)
-	if err := json.Unmarshal(m.Data, a); err != nil {
-		return nil, fmt.Errorf("log of attempts, place %d: %w", m.Seq, err)
-	}
-	a.ID = m.Seq
-	return a, nil
 }

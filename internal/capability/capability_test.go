@@ -180,8 +180,14 @@ func FuzzParseValue(f *testing.F) {
 	for _, s := range []string{`"on"`, `50.0`, `{"b":1,"a":[1e2,null,true]}`, `"\ud800"`} {
 		f.Add([]byte(s))
 	}
+	for _, s := range []string{`"a b"`, `"a\"b"`, `"\u0061"`, `"`, `""`, `0`, `01`, `7`, `123456789012345`, `1234567890123456`, `true`, `false`, `null`, `tru`} {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		v, err := ParseValue(raw)
+		if slow, e := parse(raw); slow != v || (err == nil) != (e == nil) {
+			t.Errorf("%q is %q at a glance, and really %q, %v", raw, v, slow, e)
+		}
 		if err != nil {
 			return
 		}

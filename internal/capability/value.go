@@ -19,6 +19,41 @@ const maxDepth = 32
 
 // ParseValue canonicalises one JSON value. It refuses trailing text and deep nesting.
 func ParseValue(raw []byte) (Value, error) {
+	if plain(raw) {
+		return Value(raw), nil
+	}
+	return parse(raw)
+}
+
+// plain reports whether the text is canonical at a glance, as nearly all values are: a short
+// integer, a string of ordinary characters, a boolean.
+func plain(raw []byte) bool {
+	if len(raw) == 0 {
+		return false
+	}
+	switch first := raw[0]; {
+	case first == '"':
+		if len(raw) < 2 || raw[len(raw)-1] != '"' {
+			return false
+		}
+		for _, c := range raw[1 : len(raw)-1] {
+			if c < ' ' || c > '~' || c == '"' || c == '\\' {
+				return false
+			}
+		}
+		return true
+	case first >= '0' && first <= '9':
+		for _, c := range raw[1:] {
+			if c < '0' || c > '9' {
+				return false
+			}
+		}
+		return len(raw) == 1 || first != '0' && len(raw) <= 15
+	}
+	return string(raw) == "true" || string(raw) == "false"
+}
+
+func parse(raw []byte) (Value, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var v any

@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hark/internal/appcall"
@@ -63,11 +64,13 @@ type Log interface{ Add(*attempts.Attempt) }
 // more it falls behind.
 const maxQueue = 256
 
-// How many events a cursor that is behind reads from the journal at a time: four calls' worth,
-// but so many at least and at most.
+// How many events a cursor that is behind reads from the journal at a time: few at first, since
+// the app may fail again, then ever more, since each read has its price, whatever it brings. All
+// cursors together hold no more than some in memory before each reads few at a time again.
 const (
 	readAhead    = 64
 	maxReadAhead = 1000
+	maxHeld      = 50_000
 )
 
 // Dispatcher owns the cursors of one shard.
@@ -89,6 +92,7 @@ type Dispatcher struct {
 	cursors    map[id.InstalledApp]*cursor // only of apps for which something waits
 	last       map[id.Location]uint64      // position of each location's newest event
 	dispatched uint64                      // every event up to here has been offered
+	held       atomic.Int64                // items that cursors have read ahead
 	caughtUp   map[id.InstalledApp]bool    // their stored cursors are to be deleted
 	executions limits.Windows
 	refused    map[id.InstalledApp]refusedBy
@@ -140,6 +144,7 @@ type cursor struct {
 	partial     uint64                       // position of an event of which some are delivered already,
 	partialDone map[id.Subscription]struct{} // and for which subscriptions
 	ahead       []item                       // read from the journal
+	reading     int                          // so many at a time
 }
 
 // item is an event and the app's subscriptions that it matched.

@@ -66,7 +66,8 @@ func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 		c.how = how
 		switch {
 		case d.stopping || c.removed:
-			c.running = false
+			d.held.Add(-int64(len(c.ahead)))
+			c.ahead, c.running = nil, false
 			d.mu.Unlock()
 			return nil, false
 		case !c.behind && len(c.queue) == 0:
@@ -90,9 +91,10 @@ func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 			n := min(len(c.ahead), how.MaxEvents)
 			batch := c.ahead[:n:n]
 			c.ahead = c.ahead[n:]
+			d.held.Add(-int64(n))
 			return batch, true
 		}
-		if err := d.readAhead(c, position, max(readAhead, min(4*how.MaxEvents, maxReadAhead))); err != nil {
+		if err := d.readAhead(c, position); err != nil {
 			d.fail(c, fmt.Errorf("read the journal: %w", err))
 			return nil, false
 		}
@@ -130,11 +132,14 @@ func (d *Dispatcher) gathers(c *cursor) bool {
 }
 
 // readAhead fills c.ahead from the journal, or finds that the cursor has caught up.
-func (d *Dispatcher) readAhead(c *cursor, position uint64, count int) error {
+func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
+	if c.reading = max(readAhead, min(2*c.reading, maxReadAhead)); d.held.Load() > maxHeld {
+		c.reading = readAhead
+	}
 	d.mu.Lock()
 	dispatched := d.dispatched
 	d.mu.Unlock()
-	events, err := d.journal.Read(d.ctx, c.location, position, count)
+	events, err := d.journal.Read(d.ctx, c.location, position, c.reading)
 	if err != nil {
 		return err
 	}
@@ -155,13 +160,14 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64, count int) error {
 			position = e.Seq
 		}
 	}
+	d.held.Add(int64(len(c.ahead)))
 	d.mu.Lock()
 	c.position = max(c.position, position)
 	// Both must say so: after a crash last may be too old, and a replica of the journal that
 	// lags behind shows too little.
 	caughtUp := len(events) == 0 && c.position >= d.last[c.location]
 	if caughtUp {
-		c.behind, c.ahead = false, nil
+		c.behind, c.ahead, c.reading = false, nil, 0
 		if c.stored != (Place{}) {
 			d.caughtUp[c.app] = true
 			c.stored = Place{}
@@ -216,7 +222,8 @@ func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 	if !c.behind {
 		c.fallBehind()
 	}
-	c.ahead = nil
+	d.held.Add(-int64(len(c.ahead)))
+	c.ahead, c.reading = nil, 0
 	c.running = false
 	if d.stopping || c.removed || errors.Is(err, context.Canceled) && d.ctx.Err() != nil {
 		return false

@@ -141,11 +141,15 @@ func Decode(data []byte) (*Event, error) {
 	if e.ID.IsZero() || e.Location.IsZero() {
 		return nil, fmt.Errorf("decode event: it lacks an id or a location")
 	}
-	for of, there := range map[Type]bool{
-		DeviceEvent: e.Device != nil, DeviceLifecycleEvent: e.Lifecycle != nil, DeviceHealthEvent: e.Health != nil, SecurityArmStateEvent: e.Arm != nil,
-		HubHealthEvent: e.Hub != nil, SceneLifecycleEvent: e.Scene != nil, InstalledAppLifecycleEvent: e.App != nil, TimerEvent: e.Timer != nil, DeviceCommandsEvent: e.Commands != nil,
+	for _, content := range [...]struct {
+		of    Type
+		there bool
+	}{
+		{DeviceEvent, e.Device != nil}, {DeviceLifecycleEvent, e.Lifecycle != nil}, {DeviceHealthEvent, e.Health != nil}, {SecurityArmStateEvent, e.Arm != nil},
+		{HubHealthEvent, e.Hub != nil}, {SceneLifecycleEvent, e.Scene != nil}, {InstalledAppLifecycleEvent, e.App != nil}, {TimerEvent, e.Timer != nil},
+		{DeviceCommandsEvent, e.Commands != nil},
 	} {
-		if (e.Type == of) != there {
+		if (e.Type == content.of) != content.there {
 			return nil, fmt.Errorf("decode event %s: its type %q and its content differ", e.ID, e.Type)
 		}
 	}

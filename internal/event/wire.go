@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
-	"hark/internal/capability"
 	"hark/internal/id"
 )
 
@@ -19,21 +19,53 @@ type common struct {
 	OwnerType  string      `json:"ownerType,omitempty"`
 }
 
+// deviceContent is nearly all that goes out, so it writes itself.
 type deviceContent struct {
-	common
-	DeviceID         id.Device        `json:"deviceId"`
-	ComponentID      string           `json:"componentId"`
-	Capability       string           `json:"capability"`
-	Attribute        string           `json:"attribute"`
-	Value            capability.Value `json:"value"`
-	ValueType        string           `json:"valueType"`
-	Unit             string           `json:"unit,omitempty"`
-	StateChange      bool             `json:"stateChange"`
-	Data             capability.Value `json:"data"`
-	SubscriptionName string           `json:"subscriptionName"`
-	// Of streams only (reference 2.6).
-	CommandID *string `json:"commandId,omitempty"`
-	Sensitive *bool   `json:"sensitive,omitempty"`
+	*Event
+	subscriptionName string
+	stream           bool // with what only streams tell (reference 2.6)
+}
+
+func (c *deviceContent) MarshalJSON() ([]byte, error) {
+	d := c.Device
+	data := d.Data
+	if data == "" {
+		data = "{}"
+	}
+	b := make([]byte, 0, 640+len(d.Value)+len(data))
+	b = c.Event.ID.Append(append(b, `{"eventId":"`...))
+	b = c.Location.Append(append(b, `","locationId":"`...))
+	b = c.Location.Append(append(b, `","ownerId":"`...))
+	b = d.Device.Append(append(b, `","ownerType":"LOCATION","deviceId":"`...))
+	b = appendText(append(b, `","componentId":`...), d.Component)
+	b = appendText(append(b, `,"capability":`...), d.Capability)
+	b = appendText(append(b, `,"attribute":`...), d.Attribute)
+	b = append(append(b, `,"value":`...), d.Value...)
+	b = append(append(append(b, `,"valueType":"`...), d.Value.Type()...), '"')
+	if d.Unit != "" {
+		b = appendText(append(b, `,"unit":`...), d.Unit)
+	}
+	b = strconv.AppendBool(append(b, `,"stateChange":`...), d.StateChange)
+	b = append(append(b, `,"data":`...), data...)
+	b = appendText(append(b, `,"subscriptionName":`...), c.subscriptionName)
+	if c.stream {
+		b = append(appendText(append(b, `,"commandId":`...), d.CommandID), `,"sensitive":false`...)
+	}
+	return append(b, '}'), nil
+}
+
+// appendText appends a string as JSON.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic("event: encode: " + err.Error()) // every string marshals
+			}
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 type modeContent struct {
@@ -129,36 +161,47 @@ var members = map[Type]string{
 
 // wire is an event as it goes out.
 type wire struct {
-	time    any // RFC 3339 text on webhooks, milliseconds on streams: clients fail on the other
+	time    time.Time
+	text    bool // RFC 3339 on webhooks, milliseconds on streams: clients fail on the other
 	of      Type
 	content any
 }
 
 func (w wire) MarshalJSON() ([]byte, error) {
-	at, err := json.Marshal(w.time)
+	var content []byte
+	var err error
+	if d, ok := w.content.(*deviceContent); ok {
+		content, err = d.MarshalJSON() // without reading it over again
+	} else {
+		content, err = json.Marshal(w.content)
+	}
 	if err != nil {
 		return nil, err
 	}
-	content, err := json.Marshal(w.content)
-	if err != nil {
-		return nil, err
+	b := append(make([]byte, 0, len(content)+128), `{"eventTime":`...)
+	if w.text {
+		b = append(w.time.UTC().AppendFormat(append(b, '"'), time.RFC3339), '"')
+	} else {
+		b = strconv.AppendInt(b, w.time.UnixMilli(), 10)
 	}
-	return fmt.Appendf(nil, `{"eventTime":%s,"eventType":%q,%q:%s}`, at, w.of, members[w.of], content), nil
+	b = append(append(append(b, `,"eventType":"`...), w.of...), `","`...)
+	b = append(append(b, members[w.of]...), `":`...)
+	return append(append(b, content...), '}'), nil
 }
 
 // Webhook returns the entry of a webhook's "events" (reference 3.3, 3.4) for the
 // subscription with the name.
 func (e *Event) Webhook(subscriptionName string) any {
-	return wire{e.Time.UTC().Format(time.RFC3339), e.Type, e.content(subscriptionName, e.Device != nil || e.Lifecycle != nil || e.Health != nil)}
+	return wire{e.Time, true, e.Type, e.content(subscriptionName, e.Device != nil || e.Lifecycle != nil || e.Health != nil)}
 }
 
 // Stream returns the data of the event on a stream with the name (reference 2.6).
 func (e *Event) Stream(streamName string) any {
 	content := e.content(streamName, true)
 	if d, ok := content.(*deviceContent); ok {
-		d.CommandID, d.Sensitive = &e.Device.CommandID, new(bool)
+		d.stream = true
 	}
-	return wire{e.Time.UnixMilli(), e.Type, content}
+	return wire{e.Time, false, e.Type, content}
 }
 
 func (e *Event) content(subscriptionName string, owner bool) any {
@@ -168,15 +211,7 @@ func (e *Event) content(subscriptionName string, owner bool) any {
 	}
 	switch {
 	case e.Device != nil:
-		d := e.Device
-		content := &deviceContent{
-			common: c, DeviceID: d.Device, ComponentID: d.Component, Capability: d.Capability, Attribute: d.Attribute, Value: d.Value,
-			ValueType: d.Value.Type(), Unit: d.Unit, StateChange: d.StateChange, Data: d.Data, SubscriptionName: subscriptionName,
-		}
-		if content.Data == "" {
-			content.Data = "{}"
-		}
-		return content
+		return &deviceContent{e, subscriptionName, false}
 	case e.Lifecycle != nil:
 		l := e.Lifecycle
 		return detailed{lifecycleContent{c, l.Kind, l.Device, l.Name, l.Principal}, l.Kind, l.Detail}

@@ -1,6 +1,7 @@
 package hark
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -122,18 +123,36 @@ func BenchmarkBulkEvents(b *testing.B) {
 // BenchmarkDelivery measures from acknowledged events to signed POSTs answered by four apps,
 // beside the rate of signatures alone, which bounds it (see BenchmarkSign).
 func BenchmarkDelivery(b *testing.B) {
+	for name, settings := range map[string]string{
+		"RSA":      `{}`,
+		"ECDSA":    `{"signatures":["ECDSA"]}`,
+		"Standard": `{"signatures":["STANDARD_WEBHOOKS"]}`,
+		"Batches":  `{"maxEvents":100}`,
+	} {
+		b.Run(name, func(b *testing.B) { benchDelivery(b, settings) })
+	}
+}
+
+func benchDelivery(b *testing.B, settings string) {
 	s, token, device := benchServer(b)
 	const receivers = 4
 	var got atomic.Int64
 	done := make(chan struct{})
-	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		if got.Add(1) == int64(b.N*100*receivers) {
+	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if got.Add(int64(bytes.Count(body, []byte("subscriptionName")))) == int64(b.N*100*receivers) {
 			close(done)
 		}
 	}))
 	b.Cleanup(target.Close)
 	for i := range receivers {
-		benchApp(b, s, fmt.Sprint("bench-", i), target.URL, device)
+		name := fmt.Sprint("bench-", i)
+		benchApp(b, s, name, target.URL, device)
+		r, _ := http.NewRequest("PUT", s.BaseURL()+"/hark/v1/apps/"+name+"/delivery", strings.NewReader(settings))
+		r.Header.Set("Authorization", "Bearer "+token)
+		if response, err := http.DefaultClient.Do(r); err != nil || response.StatusCode != http.StatusOK {
+			b.Fatal(response, err)
+		}
 	}
 	var body strings.Builder
 	for i := range 100 {
@@ -146,7 +165,7 @@ func BenchmarkDelivery(b *testing.B) {
 		}
 	}
 	<-done
-	b.ReportMetric(100*receivers*float64(b.N)/b.Elapsed().Seconds(), "posts/s")
+	b.ReportMetric(100*receivers*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
 // BenchmarkLatency measures from a report's acknowledgement under way to its signed POST at the

@@ -20,7 +20,10 @@ type Config struct {
 }
 
 // Journal is open for appending by one shard.
-type Journal struct{ stream *engine.Stream }
+type Journal struct {
+	stream *engine.Stream
+	recent recent
+}
 
 // Open opens the shard's journal, fencing whoever had it open before.
 func Open(ctx context.Context, e *engine.Engine, shard string, cfg Config) (*Journal, error) {
@@ -30,7 +33,7 @@ func Open(ctx context.Context, e *engine.Engine, shard string, cfg Config) (*Jou
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	return &Journal{s}, nil
+	return &Journal{stream: s}, nil
 }
 
 // Close waits until what was appended is durable.
@@ -69,9 +72,16 @@ func (j *Journal) Err() error { return j.stream.Err() }
 // Stalled returns why appended events are not durable yet, while that is tried again.
 func (j *Journal) Stalled() error { return j.stream.Stalled() }
 
-// Read returns up to limit durable events of the location after the position, in order.
+// Read returns up to limit durable events of the location after the position, in order. The list
+// is shared, and must not be changed.
 func (j *Journal) Read(ctx context.Context, location id.Location, after uint64, limit int) ([]*event.Event, error) {
+	if events := j.recent.find(location, after, limit); len(events) > 0 {
+		return events, nil
+	}
 	events, _, err := j.read(ctx, location.String()+".>", after, limit)
+	if err == nil {
+		j.recent.add(location, after, events)
+	}
 	return events, err
 }
 

@@ -16,6 +16,21 @@ type benchCommand struct {
 	JSON          bool          `name:"json" help:"Print the report as JSON."`
 }
 
+type benchPostCommand struct {
+	URL         string        `arg:""`
+	Connections int           `arg:""`
+	For         time.Duration `arg:""`
+}
+
+// Run implements the command.
+func (x *benchPostCommand) Run(in *invocation) error {
+	v, err := bench.Post(in, x.URL, x.Connections, x.For)
+	if err == nil {
+		fmt.Fprintln(in.stdout, v)
+	}
+	return err
+}
+
 // Run implements the command.
 func (x *benchCommand) Run(in *invocation) error {
 	binary, err := os.Executable()

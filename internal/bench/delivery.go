@@ -45,9 +45,9 @@ func (l *lab) delivery(ctx context.Context) error {
 		guess    float64
 		note     func(Figure)
 	}{
-		{"delivery, RSA, 4 apps", map[string]any{}, 4, 1, l.value(limitRSA), func(f Figure) { f.Limit = limitRSA; l.ofLimit(0.75, f) }},
-		{"delivery, ECDSA, 4 apps", map[string]any{"signatures": []string{"ECDSA"}}, 4, 1, 8000, func(f Figure) { f.Limit = limitPOST; l.ofLimit(0.5, f) }},
-		{"delivery, Standard Webhooks, 4 apps", map[string]any{"signatures": []string{"STANDARD_WEBHOOKS"}}, 4, 1, 8000, func(f Figure) { f.Limit = limitPOST; l.ofLimit(0.5, f) }},
+		{"delivery, RSA, 8 apps", map[string]any{}, 8, 1, l.value(limitRSA), func(f Figure) { f.Limit = limitRSA; l.ofLimit(0.75, f) }},
+		{"delivery, ECDSA, 8 apps", map[string]any{"signatures": []string{"ECDSA"}}, 8, 1, 8000, func(f Figure) { f.Limit = limitPOST; l.ofLimit(0.5, f) }},
+		{"delivery, Standard Webhooks, 8 apps", map[string]any{"signatures": []string{"STANDARD_WEBHOOKS"}}, 8, 1, 8000, func(f Figure) { f.Limit = limitPOST; l.ofLimit(0.5, f) }},
 		{"delivery, RSA, batches of 100, 1 app", map[string]any{"maxEvents": 100}, 1, 100, 50_000, func(f Figure) { f.Unit = "events/s"; l.atLeast(50_000, f) }},
 	} {
 		v, err := l.deliver(ctx, m.settings, m.apps, m.batch, int(m.guess*l.For.Seconds()))

@@ -8,14 +8,17 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +35,7 @@ const (
 	limitEngine = "engine, batches of 1000"
 	limitRSA    = "RSA-2048 signatures, all processors"
 	limitECDSA  = "ECDSA P-256 signatures, all processors"
-	limitPOST   = "bare POST, 4 connections"
+	limitPOST   = "bare POST, 8 connections"
 	limitPOSTs  = "bare POST, 256 connections"
 	limitMatch  = "match in a loop, 1 million subscriptions"
 )
@@ -49,8 +52,8 @@ func (l *lab) limits(ctx context.Context) error {
 		{limitEngine, "entries/s", l.appends},
 		{limitRSA, "/s", rsaSignatures},
 		{limitECDSA, "/s", ecdsaSignatures},
-		{limitPOST, "/s", func(ctx context.Context, d time.Duration) (float64, error) { return posts(ctx, d, 4) }},
-		{limitPOSTs, "/s", func(ctx context.Context, d time.Duration) (float64, error) { return posts(ctx, d, 256) }},
+		{limitPOST, "/s", func(ctx context.Context, d time.Duration) (float64, error) { return l.posts(ctx, d, 8) }},
+		{limitPOSTs, "/s", func(ctx context.Context, d time.Duration) (float64, error) { return l.posts(ctx, d, 256) }},
 		{limitMatch, "events/s", matches},
 	} {
 		v, err := limit.measure(ctx, short)
@@ -124,14 +127,33 @@ func signatures(ctx context.Context, d time.Duration, key crypto.Signer) (float6
 	})
 }
 
-// posts measures client and server of net/http alone, with bodies as large as an event.
-func posts(ctx context.Context, d time.Duration, connections int) (float64, error) {
+// posts measures client and server of net/http alone, each a process of its own as with hark.
+func (l *lab) posts(ctx context.Context, d time.Duration, connections int) (v float64, err error) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })) // the client sees what fails
 	defer server.Close()
-	client := newClient()
-	body := strings.Repeat("x", 700)
+	out, err := exec.CommandContext(ctx, l.Binary, PostCommand, server.URL, strconv.Itoa(connections), d.String()).Output()
+	if err == nil {
+		err = json.Unmarshal(out, &v)
+	}
+	return v, err
+}
+
+// PostCommand is the command line's name for [Post].
+const PostCommand = "bench-post"
+
+// Post posts bodies and headers as large as a webhook's on so many connections, and returns how
+// many a second were answered.
+func Post(ctx context.Context, url string, connections int, d time.Duration) (float64, error) {
+	client, body := newClient(), strings.Repeat("x", 800)
+	headers := http.Header{"Authorization": {strings.Repeat("x", 560)}, "Digest": {strings.Repeat("x", 52)}, "Content-Type": {"application/json"},
+		"X-St-Correlation": {strings.Repeat("x", 36)}, "Date": {strings.Repeat("x", 29)}, "Accept": {"application/json"}}
 	return rate(ctx, connections, d, func(int) error {
-		_, err := post(client, server.URL, "", body)
+		r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		r.Header = headers.Clone()
+		_, err = do(client, r)
 		return err
 	})
 }
@@ -149,6 +171,10 @@ func post(client *http.Client, url, token, body string) ([]byte, error) {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+	return do(client, r)
+}
+
+func do(client *http.Client, r *http.Request) ([]byte, error) {
 	response, err := client.Do(r)
 	if err != nil {
 		return nil, err

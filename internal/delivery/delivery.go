@@ -119,7 +119,7 @@ type Counters struct {
 }
 
 // cursor is one installed app's place in the journal. Its fields are guarded by the
-// dispatcher's mu, except that the pump alone uses ahead.
+// dispatcher's mu, except that the pump alone uses what it reads ahead.
 type cursor struct {
 	app      id.InstalledApp
 	location id.Location
@@ -145,6 +145,7 @@ type cursor struct {
 	partialDone map[id.Subscription]struct{} // and for which subscriptions
 	ahead       []item                       // read from the journal
 	reading     int                          // so many at a time
+	coming      chan read                    // the next ones; nil when nobody reads them yet
 }
 
 // item is an event and the app's subscriptions that it matched.

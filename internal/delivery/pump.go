@@ -139,12 +139,26 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
 	d.mu.Lock()
 	dispatched := d.dispatched
 	d.mu.Unlock()
-	events, err := d.journal.Read(d.ctx, c.location, position, c.reading)
+	var r read
+	if c.coming != nil {
+		r = <-c.coming // everything up to r.after was looked at
+		c.coming = nil
+	} else {
+		r = d.read(c.location, position, c.reading)
+	}
+	position = max(position, r.after)
+	events, err := r.events, r.err
 	if err != nil {
 		return err
 	}
 	for len(events) > 0 && events[len(events)-1].Seq > dispatched {
 		events = events[:len(events)-1] // durable, but about to be offered: read now, it would come twice
+	}
+	if n := len(events); c.reading > readAhead && n > 0 && n == len(r.events) {
+		coming := make(chan read, 1) // while these are delivered
+		c.coming = coming
+		after, count := events[n-1].Seq, c.reading
+		d.pumps.Go(func() { coming <- d.read(c.location, after, count) })
 	}
 	first, err := d.gap(c, position, events)
 	if err != nil {
@@ -167,7 +181,7 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
 	// lags behind shows too little.
 	caughtUp := len(events) == 0 && c.position >= d.last[c.location]
 	if caughtUp {
-		c.behind, c.ahead, c.reading = false, nil, 0
+		c.behind, c.ahead, c.reading, c.coming = false, nil, 0, nil
 		if c.stored != (Place{}) {
 			d.caughtUp[c.app] = true
 			c.stored = Place{}
@@ -181,6 +195,18 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
 		}
 	}
 	return nil
+}
+
+// read is what the journal has after a position.
+type read struct {
+	after  uint64
+	events []*event.Event
+	err    error
+}
+
+func (d *Dispatcher) read(at id.Location, after uint64, count int) read {
+	events, err := d.journal.Read(d.ctx, at, after, count)
+	return read{after, events, err}
 }
 
 // gap reports events that outlived the journal's retention before the app took them: it
@@ -223,7 +249,7 @@ func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 		c.fallBehind()
 	}
 	d.held.Add(-int64(len(c.ahead)))
-	c.ahead, c.reading = nil, 0
+	c.ahead, c.reading, c.coming = nil, 0, nil
 	c.running = false
 	if d.stopping || c.removed || errors.Is(err, context.Canceled) && d.ctx.Err() != nil {
 		return false

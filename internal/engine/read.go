@@ -14,7 +14,7 @@ import (
 
 // readBatch is how many messages a scan asks for at a time: many, because JetStream counts
 // what is left of the stream at each request.
-const readBatch = 10_000
+const readBatch = 2_500
 
 // Read returns up to limit messages from position from on whose key matches the filter, in
 // order, and the position after the last one that it looked at. The filter is a key in which

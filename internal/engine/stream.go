@@ -110,10 +110,14 @@ func (e *Engine) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, err
 	return s, nil
 }
 
+// noDuplicates is the shortest window in which JetStream looks for messages of the same id. Ours have
+// none; a long one would have it look through the newest messages at each start.
+const noDuplicates = 100 * time.Millisecond
+
 func (e *Engine) ensure(ctx context.Context, cfg StreamConfig) (*jetstream.StreamInfo, error) {
 	want := jetstream.StreamConfig{
 		Name: cfg.Name, Subjects: []string{cfg.Prefix + ".>"}, Storage: jetstream.FileStorage, Replicas: e.replicas,
-		MaxAge: cfg.MaxAge, MaxBytes: cfg.MaxBytes, AllowDirect: true, AllowAtomicPublish: true, AllowMsgTTL: cfg.LastPerSubject,
+		MaxAge: cfg.MaxAge, MaxBytes: cfg.MaxBytes, AllowDirect: true, Duplicates: noDuplicates, AllowAtomicPublish: true, AllowMsgTTL: cfg.LastPerSubject,
 	}
 	if cfg.LastPerSubject {
 		want.MaxMsgsPerSubject = 1

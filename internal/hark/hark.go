@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -154,17 +156,34 @@ func (s *Server) may() error {
 // activate builds what works: one hark on an engine at a time.
 func (s *Server) activate(ctx context.Context) (err error) {
 	cfg, log, purpose := s.cfg, s.log, s.purpose
-	if s.directory, err = directory.Open(ctx, s.engine, log); err != nil {
+	defer release()
+	type read struct {
+		stored *shard.Stored
+		err    error
+	}
+	reading := make(chan read, 1)
+	go func() { // beside the directory: both are waiting for the engine most of the time
+		stored, err := shard.Read(ctx, s.engine, shard.Config{
+			Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes, May: s.may, Telemetry: s.tel,
+		}, log)
+		reading <- read{stored, err}
+	}()
+	s.directory, err = directory.Open(ctx, s.engine, log)
+	home := <-reading
+	if err != nil {
+		if home.err == nil {
+			home.stored.Close()
+		}
 		return err
 	}
 	s.later(func(context.Context) { s.directory.Close() })
 	s.directory.Limits = cfg.limits()
 	s.caller = appcall.New(s.directory, cfg.egress(purpose), s.tel)
 	s.later(func(context.Context) { s.caller.Close() })
-	s.shard, err = shard.Open(ctx, s.engine, shard.Config{
-		Name: "home", Journal: journal.Config{MaxAge: cfg.Retention, MaxBytes: cfg.RetentionBytes}, Silent: purpose == Admin, Limits: cfg.limits(), AttemptBytes: cfg.AttemptBytes, May: s.may, Telemetry: s.tel,
-	}, s.directory, s.caller, log)
-	if err != nil {
+	if home.err != nil {
+		return home.err
+	}
+	if s.shard, err = home.stored.Open(ctx, s.directory, s.caller); err != nil {
 		return err
 	}
 	s.later(s.shard.Close)
@@ -194,6 +213,19 @@ func (s *Server) activate(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+// release gives back the memory that a start has used up: reading records leaves several times as
+// much garbage as they take.
+func release() {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.HeapSys-m.HeapReleased > worthReleasing {
+		debug.FreeOSMemory()
+	}
+}
+
+// worthReleasing is how much memory is worth a collection, in bytes.
+const worthReleasing = 128 << 20
 
 // listenTLS listens where the configuration says, with its certificates.
 func (s *Server) listenTLS(cfg Config) error {

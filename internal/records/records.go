@@ -44,11 +44,17 @@ type Write struct {
 	Kind  string // such as "device"; of letters
 	ID    string // of letters, digits, "-", and "." between parts
 	Value any    // marshalled as JSON; nil deletes the record
+	// Brief says that the mark of the deleted record goes after minutes, not a day: of records that
+	// come and go all the time, or a start reads many marks.
+	Brief bool
 }
 
 // markerTTL is how long the mark of a deleted record stays. The mark replaces the record;
 // it can go once no older copy of the record can come back.
-const markerTTL = 24 * time.Hour
+const (
+	markerTTL      = 24 * time.Hour
+	briefMarkerTTL = 2 * time.Minute
+)
 
 // Queue hands over the changes in the order of its calls, and returns at once; done is called
 // once they are durable, in that order too, and must not wait for another change. Up to
@@ -101,7 +107,9 @@ func (s *Store) Write(ctx context.Context, writes ...Write) error {
 func (w Write) entry() (engine.Entry, error) {
 	e := engine.Entry{Key: w.Kind + "." + w.ID}
 	if w.Value == nil {
-		e.TTL = markerTTL
+		if e.TTL = markerTTL; w.Brief {
+			e.TTL = briefMarkerTTL
+		}
 		return e, nil
 	}
 	var err error

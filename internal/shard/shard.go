@@ -166,30 +166,75 @@ type Config struct {
 	Telemetry *telemetry.Telemetry
 }
 
-// Open loads the shard, works in what the journal has beyond the last checkpoint, and starts
-// delivering. The caller closes it.
+// Stored is what a shard consists of before it works: its streams, and its records as they were
+// read.
+type Stored struct {
+	engine   *engine.Engine
+	cfg      Config
+	log      *slog.Logger
+	records  *records.Store
+	journal  *journal.Journal
+	attempts *attempts.Log
+	loader   loader
+}
+
+// Read opens the shard's streams and reads its records, which is most of what a start takes, and
+// needs nothing else. The caller opens it, or closes it.
+func Read(ctx context.Context, e *engine.Engine, cfg Config, log *slog.Logger) (*Stored, error) {
+	st := &Stored{engine: e, cfg: cfg, log: log, loader: loader{subscriptions: newPageReader()}}
+	if err := st.read(ctx); err != nil {
+		st.Close()
+		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
+	}
+	return st, nil
+}
+
+func (st *Stored) read(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, st.loader.subscriptions.end()) }()
+	if st.records, err = records.Open(ctx, st.engine, st.cfg.Name); err != nil {
+		return err
+	}
+	if st.journal, err = journal.Open(ctx, st.engine, st.cfg.Name, st.cfg.Journal); err != nil {
+		return err
+	}
+	if st.attempts, err = attempts.Open(ctx, st.engine, st.cfg.Name, st.cfg.AttemptBytes, st.log); err != nil {
+		return err
+	}
+	return st.records.Load(ctx, st.loader.load)
+}
+
+// Close lets go of the streams.
+func (st *Stored) Close() {
+	if st.attempts != nil {
+		st.attempts.Close()
+	}
+	if st.journal != nil {
+		st.journal.Close()
+	}
+	if st.records != nil {
+		st.records.Close()
+	}
+}
+
+// Open reads the shard and opens it.
 func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Directory, caller *appcall.Caller, log *slog.Logger) (*Shard, error) {
-	store, err := records.Open(ctx, e, cfg.Name)
+	st, err := Read(ctx, e, cfg, log)
 	if err != nil {
-		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
+		return nil, err
 	}
-	j, err := journal.Open(ctx, e, cfg.Name, cfg.Journal)
-	if err != nil {
-		store.Close()
-		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
-	}
-	tried, err := attempts.Open(ctx, e, cfg.Name, cfg.AttemptBytes, log)
-	if err != nil {
-		j.Close()
-		store.Close()
-		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
-	}
+	return st.Open(ctx, dir, caller)
+}
+
+// Open works in what the journal has beyond the last checkpoint, and starts delivering. The
+// caller closes the shard, and what was stored no more.
+func (st *Stored) Open(ctx context.Context, dir *directory.Directory, caller *appcall.Caller) (*Shard, error) {
+	cfg, log := st.cfg, st.log
 	s := &Shard{
-		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: store, journal: j, attempts: tried,
+		log: log.With("component", "shard", "shard", cfg.Name), directory: dir, records: st.records, journal: st.journal, attempts: st.attempts,
 		locations: map[id.Location]*location{}, homes: map[id.Account][]id.Location{}, devices: map[id.Device]*device{}, rooms: map[id.Room]*location{},
 		installed: map[id.InstalledApp]*installed{}, tombstones: map[*subscription.Subscription]struct{}{},
 		dirty: map[*device]struct{}{}, dirtyPlaces: map[*location]struct{}{}, streams: map[id.Stream]*eventstream.Registration{},
-		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now, full: e.Full, limits: cfg.Limits,
+		scenes: map[id.Scene]*home.Scene{}, announced: map[*event.Event]struct{}{}, farewells: map[id.InstalledApp]*Farewell{}, now: cfg.Now, full: st.engine.Full, limits: cfg.Limits,
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -200,9 +245,9 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 	if s.may = cfg.May; s.may == nil {
 		s.may = func() error { return nil }
 	}
-	s.delivery = delivery.New(ctx, log, dir, j, caller, s.attempts, s, cfg.Limits, s.tel)
-	if err := s.restore(ctx, cfg.Silent); err != nil {
-		s.closeStreams()
+	s.delivery = delivery.New(ctx, log, dir, s.journal, caller, s.attempts, s, cfg.Limits, s.tel)
+	if err := s.restore(ctx, &st.loader, cfg.Silent); err != nil {
+		st.Close()
 		return nil, fmt.Errorf("open shard %s: %w", cfg.Name, err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
@@ -215,12 +260,7 @@ func Open(ctx context.Context, e *engine.Engine, cfg Config, dir *directory.Dire
 }
 
 // restore brings memory to where it was: the records, then the journal after them.
-func (s *Shard) restore(ctx context.Context, silent bool) error {
-	l := loader{subscriptions: newPageReader()}
-	err := s.records.Load(ctx, l.load)
-	if err = errors.Join(err, l.subscriptions.end()); err != nil {
-		return err
-	}
+func (s *Shard) restore(ctx context.Context, l *loader, silent bool) error {
 	s.stored = l.checkpoint
 	unfinished := l.build(s)
 	after := min(s.stored.State, s.stored.LowWater)
@@ -312,10 +352,6 @@ func (s *Shard) Close(ctx context.Context) {
 	if err := s.checkpoint(last); err != nil {
 		s.log.Error("the last checkpoint failed; some events will be delivered again", "err", err)
 	}
-	s.closeStreams()
-}
-
-func (s *Shard) closeStreams() {
 	s.attempts.Close()
 	s.journal.Close()
 	s.records.Close()
@@ -417,7 +453,7 @@ func (s *Shard) checkpointWrites(p pending) []records.Write {
 	for e := range s.announced {
 		if e.Seq > 0 && e.Seq <= p.position { // it is durable, and from now on nobody looks for it
 			delete(s.announced, e)
-			writes = append(writes, records.Write{Kind: kindAnnounced, ID: e.ID.String()})
+			writes = append(writes, records.Write{Kind: kindAnnounced, ID: e.ID.String(), Brief: true})
 		}
 	}
 	cp := s.delivery.Checkpoint()

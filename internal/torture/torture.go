@@ -85,6 +85,8 @@ type rack struct {
 	report  Report
 	hark    atomic.Pointer[process.Hark]
 	feeders []*Feeder
+	clocks  bool          // hark's clock can be set
+	clock   time.Duration // how far it is from the machine's
 
 	steady, moody, picky, batches, late *Receiver
 
@@ -103,7 +105,6 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			defer k.disk.unmount()
 		}
 	}
-	k.report.Not = append(k.report.Not, "jumps of the machine's clock: it is not ours to set; the rules that depend on time are tested with a clock of their own")
 	if err := k.start(ctx); err != nil {
 		return nil, err
 	}
@@ -112,6 +113,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	defer k.close()
+	if err := k.hark.Load().ShiftClock(0); err != nil {
+		k.report.Not = append(k.report.Not, fmt.Sprintf("jumps of the clock: %v", err))
+	} else {
+		k.clocks = true
+	}
 	if err := k.torture(ctx); err != nil {
 		return nil, fmt.Errorf("%w\nthe end of hark's log:\n%s", err, k.hark.Load().Log)
 	}
@@ -128,6 +134,11 @@ func (k *rack) start(ctx context.Context) error {
 	p, err := process.Start(ctx, k.cfg.Binary, "dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(k.cfg.Dir, "data"))
 	if err != nil {
 		return err
+	}
+	if k.clock != 0 {
+		if err := p.ShiftClock(k.clock); err != nil {
+			return err
+		}
 	}
 	k.hark.Store(p)
 	return nil
@@ -237,6 +248,9 @@ func (k *rack) during(what string, fn func() error) error {
 // disturb does one thing after the other to hark until ctx ends.
 func (k *rack) disturb(ctx context.Context) error {
 	ways := []func(context.Context) error{k.kill, k.kill, k.freeze, k.restart}
+	if k.clocks {
+		ways = append(ways, k.jump)
+	}
 	if k.disk != nil {
 		ways = append(ways, k.fillDisk, k.freezeDisk)
 	}
@@ -279,6 +293,18 @@ func (k *rack) freeze(context.Context) error {
 		p.Signal(syscall.SIGCONT)
 		return nil
 	})
+}
+
+// jump sets hark's clock, hours ahead or back. That excuses nothing, so it is no disturbance to the
+// ledger.
+func (k *rack) jump(context.Context) error {
+	k.clock = time.Duration(rand.N(7)-3) * time.Hour
+	if err := k.hark.Load().ShiftClock(k.clock); err != nil {
+		return err
+	}
+	k.report.Disturbances["clock jump"]++
+	k.say("the clock is %v off", k.clock)
+	return nil
 }
 
 // check waits until all has arrived, and closes the ledgers.

@@ -104,6 +104,7 @@ type Dispatcher struct {
 	gaps       map[id.InstalledApp][]Gap
 	newGaps    map[id.InstalledApp][]Gap // not stored yet
 	started    bool
+	startedAt  time.Time
 	stopping   bool
 	counters   Counters
 }
@@ -140,6 +141,7 @@ type cursor struct {
 	failures int       // in a row
 	failure  string    // the last one, in words
 	next     time.Time // when it is tried again
+	window   int       // events in a call: one in a probe, then ever more; 0 is as many as the app takes
 
 	partial     uint64                       // position of an event of which some are delivered already,
 	partialDone map[id.Subscription]struct{} // and for which subscriptions
@@ -193,7 +195,7 @@ func (d *Dispatcher) Reach(position uint64) { d.dispatched = max(d.dispatched, p
 func (d *Dispatcher) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.started = true
+	d.started, d.startedAt = true, time.Now()
 	for _, c := range d.cursors {
 		d.start(c)
 	}
@@ -258,9 +260,8 @@ func (c *cursor) fallBehind() {
 	if c.behind {
 		return
 	}
-	c.behind, c.since = true, time.Now()
-	c.position = c.queue[0].event.Seq - 1
-	c.queue = nil
+	c.position = c.done()
+	c.behind, c.since, c.queue = true, time.Now(), nil
 }
 
 // Wake tries an app again now, because what held it back may have changed.
@@ -394,6 +395,7 @@ const (
 	Current    = "current"    // nothing waits
 	Delivering = "delivering" // events are on their way
 	Waiting    = "waiting"    // the next attempt is later, or something holds the app back
+	Paused     = "paused"     // nothing goes out until somebody resumes it
 )
 
 // Status is where an installed app's deliveries stand.
@@ -412,25 +414,46 @@ type Status struct {
 }
 
 // Status returns where the installed app's deliveries stand.
-func (d *Dispatcher) Status(app id.InstalledApp, location id.Location) Status {
+func (d *Dispatcher) Status(in *apps.Installed) Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.cursors[app]
-	waiting, dead := d.refused[app].count()
-	if c == nil {
-		return Status{State: Current, Position: d.last[location], Newest: d.last[location], Refused: waiting, DeadLetters: dead}
-	}
-	s := Status{State: Delivering, Refused: waiting, DeadLetters: dead, Position: c.position, Newest: d.last[location], Queued: len(c.queue), DownSince: c.down, Failures: c.failures, LastFailure: c.failure}
-	if !c.behind && len(c.queue) > 0 {
-		s.Position = c.queue[0].event.Seq - 1
-	}
-	if c.behind {
-		s.BehindSince = c.since
-		if !c.running {
-			s.State, s.NextAttempt = Waiting, c.next
+	s := Status{State: Current, Position: d.last[in.Location], Newest: d.last[in.Location]}
+	s.Refused, s.DeadLetters = d.refused[in.ID].count()
+	if c := d.cursors[in.ID]; c.waits() {
+		s.State, s.Position, s.Queued, s.DownSince, s.Failures, s.LastFailure = Delivering, c.done(), len(c.queue), c.down, c.failures, c.failure
+		if c.behind {
+			s.BehindSince = c.since
+			if !c.running {
+				s.State, s.NextAttempt = Waiting, c.next
+			}
 		}
 	}
+	if in.Paused != nil {
+		s.State, s.NextAttempt = Paused, time.Time{}
+	}
 	return s
+}
+
+// Waits reports whether something waits for the installed app; up to done it has everything then.
+func (d *Dispatcher) Waits(app id.InstalledApp) (done uint64, waits bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.cursors[app]; c.waits() {
+		return c.done(), true
+	}
+	return 0, false
+}
+
+// waits reports whether something waits. The caller holds mu.
+func (c *cursor) waits() bool { return c != nil && (c.behind || len(c.queue) > 0) }
+
+// done returns the position up to which the app has everything, while something waits. The caller
+// holds mu.
+func (c *cursor) done() uint64 {
+	if c.behind {
+		return c.position
+	}
+	return c.queue[0].event.Seq - 1
 }
 
 // Counters returns the counts since the start.

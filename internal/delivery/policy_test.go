@@ -105,6 +105,13 @@ func (h *policyHome) happen() {
 
 // inVirtualTime runs the test with an app of the settings.
 func inVirtualTime(t *testing.T, how apps.Delivery, test func(*policyHome)) {
+	t.Helper()
+	afterRestart(t, how, nil, test)
+}
+
+// afterRestart is inVirtualTime with something to restore.
+func afterRestart(t *testing.T, how apps.Delivery, before, test func(*policyHome)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		in := &apps.Installed{ID: id.New[id.InstalledApp](), Location: id.New[id.Location](), Status: apps.Authorized, Permissions: scope.Set{"r:locations:*"}}
 		h := &policyHome{
@@ -113,6 +120,9 @@ func inVirtualTime(t *testing.T, how apps.Delivery, test func(*policyHome)) {
 			sub: &subscription.Subscription{ID: id.New[id.Subscription](), App: &in.ID, Filter: &subscription.Filter{Source: subscription.Mode}, Location: in.Location},
 		}
 		h.d = New(t.Context(), slog.New(slog.DiscardHandler), h, h, h, h, h, limits.Limits{}, telemetry.New())
+		if before != nil {
+			before(h)
+		}
 		h.d.Start()
 		test(h)
 		h.d.Stop(t.Context())
@@ -224,8 +234,68 @@ func TestAnEndpointThatIsDownInVirtualTime(t *testing.T) {
 		if after, _ := h.was(); len(after) != len(before) {
 			t.Error("a paused app is called")
 		}
-		if s := h.d.Status(h.in.ID, h.in.Location); s.State != Waiting || s.LastFailure == "" {
+		if s := h.d.Status(h.in); s.State != Paused || s.LastFailure == "" {
 			t.Errorf("its status: %+v", s)
+		}
+	})
+}
+
+// TestAfterAPowerCutInVirtualTime restores an app that was down when the server stopped for a week,
+// and comes up half an hour after it: it is not paused. One that stays down is.
+func TestAfterAPowerCutInVirtualTime(t *testing.T) {
+	t.Parallel()
+	for downFor, want := range map[time.Duration]bool{30 * time.Minute: false, 3 * time.Hour: true} {
+		afterRestart(t, apps.Delivery{}, func(h *policyHome) {
+			week := time.Now().Add(-7 * 24 * time.Hour)
+			h.events = []*event.Event{{ID: id.New[id.Event](), Type: event.ModeEvent, Time: week, Location: h.in.Location, Mode: id.New[id.Mode](), Seq: 1}}
+			h.answer = func(string) error { return refusal(503) }
+			h.d.Restore(h.in.ID, h.in.Location, Place{Since: week, Down: week})
+			h.d.RestoreLast(h.in.Location, 1)
+			h.d.Reach(1)
+		}, func(h *policyHome) {
+			time.Sleep(downFor)
+			h.becomes(func(string) error { return nil })
+			time.Sleep(2 * time.Minute)
+			calls, paused := h.was()
+			if paused != want || (len(calls) == 1) == want {
+				t.Errorf("down for another %v it is paused: %v, and gets %v", downFor, paused, calls)
+			}
+		})
+	}
+}
+
+// TestSlowStartInVirtualTime probes an app that takes large calls with one event, and gives it ever
+// more once it is back.
+func TestSlowStartInVirtualTime(t *testing.T) {
+	t.Parallel()
+	inVirtualTime(t, apps.Delivery{MaxEvents: 20}, func(h *policyHome) {
+		h.answer = func(string) error { return refusal(503) }
+		for range 100 {
+			h.happen()
+		}
+		time.Sleep(time.Hour)
+		calls, _ := h.was()
+		for _, c := range calls[1:] {
+			if c.events != "1 " {
+				t.Fatalf("a probe carries %q, want the oldest event", c.events)
+			}
+		}
+		h.becomes(func(string) error { return nil })
+		time.Sleep(2 * time.Minute)
+		var sizes []int
+		var order []string
+		calls, _ = h.was()
+		for _, c := range calls {
+			events := strings.Fields(c.events)
+			sizes, order = append(sizes, len(events)), append(order, events...)
+		}
+		if want := []int{1, 2, 4, 8, 16, 20}; len(sizes) < len(want) || !slices.Equal(sizes[:len(want)], want) || len(order) != 100 {
+			t.Errorf("the backlog of 100 came in calls of %v, want %v at first", sizes, want)
+		}
+		for i, e := range order {
+			if e != fmt.Sprint(i+1) {
+				t.Fatalf("the order: %v", order)
+			}
 		}
 	})
 }

@@ -88,7 +88,7 @@ func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 		position := c.position
 		d.mu.Unlock()
 		if len(c.ahead) > 0 {
-			n := min(len(c.ahead), how.MaxEvents)
+			n := min(len(c.ahead), c.most())
 			batch := c.ahead[:n:n]
 			c.ahead = c.ahead[n:]
 			d.held.Add(-int64(n))
@@ -99,6 +99,15 @@ func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 			return nil, false
 		}
 	}
+}
+
+// most returns how many events the next call may carry. After a failure one is sent to see
+// whether the app is back, and each call that it takes lets the next one be twice as large.
+func (c *cursor) most() int {
+	if c.window > 0 {
+		return min(c.window, c.how.MaxEvents)
+	}
+	return c.how.MaxEvents
 }
 
 // how returns the settings in force of the installed app's deliveries.
@@ -264,6 +273,7 @@ func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 	f, down := err.(*appcall.Failure) // unwrapped, too
 	if down {
 		wait = max(wait, min(f.RetryAfter, maxRetryAfter))
+		c.window = 1
 		if c.down.IsZero() {
 			c.down = time.Now()
 		}
@@ -277,8 +287,12 @@ func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 	c.next = time.Now().Add(wait)
 	c.timer = time.AfterFunc(wait, func() { d.Wake(c.app) })
 	d.log.Warn("delivery failed, trying again", "installedApp", c.app, "err", err, "failures", c.failures, "in", wait.Round(time.Millisecond))
-	return down && time.Since(c.down) > time.Duration(c.how.PauseAfter)
+	return down && time.Since(c.down) > time.Duration(c.how.PauseAfter) && time.Since(d.startedAt) > startGrace
 }
+
+// startGrace is how long no app is paused for being down after a start: the app may have been well
+// while this server was not, or come up with it after a power cut, only later.
+const startGrace = time.Hour
 
 // giveUp pauses an app whose endpoint has been down for too long, and says so.
 func (d *Dispatcher) giveUp(c *cursor) {
@@ -325,7 +339,7 @@ func (d *Dispatcher) deliver(c *cursor, batch []item) error {
 		if err := d.pace(in.ID); err != nil {
 			return err
 		}
-		n := min(len(parcels), c.how.MaxEvents)
+		n := min(len(parcels), c.most())
 		if alone > 0 {
 			n, alone = 1, alone-1
 		}
@@ -361,6 +375,9 @@ func (d *Dispatcher) advance(c *cursor, sent []parcel) {
 		d.log.Info("app answers again", "installedApp", c.app, "failures", c.failures, "behindFor", time.Since(c.since).Round(time.Millisecond))
 	}
 	c.failures, c.failure, c.down, c.gathered = 0, "", time.Time{}, time.Time{}
+	if c.window *= 2; c.window >= c.how.MaxEvents {
+		c.window = 0
+	}
 	for _, p := range sent {
 		if p.last {
 			c.complete(p.event.Seq)

@@ -137,8 +137,16 @@ func (d *Dispatcher) drop(r *Refused) {
 	d.changed[r.Key()] = nil
 }
 
-// RestoreRefused notes a refused event of before. It comes before Start.
+// RestoreRefused notes a refused event of before. It comes before Start. Nothing waits for longer
+// than was meant because the clock is set back, before or after.
 func (d *Dispatcher) RestoreRefused(r *Refused) {
+	if now := time.Now().UTC(); !r.Dead {
+		from := now
+		if now.Before(r.Last) {
+			from = r.Last
+		}
+		r.Next = now.Add(r.Next.Sub(from)) // by the monotonic clock from now on
+	}
 	d.keep(r)
 	delete(d.changed, r.Key())
 }

@@ -121,3 +121,18 @@ func TestARestoredCursorTrustsTheJournal(t *testing.T) {
 		}
 	}
 }
+
+// TestAClockThatWasSetBack restores a refused event whose last attempt is in the future.
+func TestAClockThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	d := New(t.Context(), slog.New(slog.DiscardHandler), nil, nil, nil, nobody{}, oneApp{}, limits.Limits{}, telemetry.New())
+	now := time.Now()
+	app := id.New[id.InstalledApp]()
+	for after, want := range map[time.Duration]time.Duration{3 * time.Hour: 5 * time.Minute, -time.Minute: 4 * time.Minute} {
+		r := &Refused{InstalledApp: app, Event: id.New[id.Event](), Last: now.Add(after), Next: now.Add(after + 5*time.Minute)}
+		d.RestoreRefused(r)
+		if got := d.FindRefused(app, r.Event, r.Subscription).Next.Sub(now); got < want || got > want+10*time.Second {
+			t.Errorf("last tried %v ago, it is tried again in %v, want %v", -after, got, want)
+		}
+	}
+}

@@ -127,7 +127,8 @@ func TestGoneAppsArePaused(t *testing.T) {
 	// By hand, too.
 	h.ok("POST", "/hark/v1/installedapps/"+a.installed+"/pause", object{"reason": "the cellar is being painted"})
 	h.report(lamp, "switch", "switch", "on")
-	eventually(t, "it waits", func() bool { return get(a.delivery(), "state") == "waiting" })
+	eventually(t, "it waits", func() bool { return get(a.delivery(), "position") != get(a.delivery(), "newestEvent") })
+	equal(t, "its state", get(a.delivery(), "state"), "paused")
 	contains(t, "the reason", get(a.delivery(), "heldBecause"), "the cellar is being painted")
 	h.as(a.access).ok("POST", "/hark/v1/installedapps/"+a.installed+"/resume", nil)
 	a.only("on")

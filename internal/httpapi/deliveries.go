@@ -28,7 +28,7 @@ func (c *call) deliveryStatus() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := deliveryView{InstalledAppID: in.ID, Status: c.shard.Delivery().Status(in.ID, in.Location), Gaps: c.shard.Delivery().Gaps(in.ID)}
+	v := deliveryView{InstalledAppID: in.ID, Status: c.shard.Delivery().Status(in), Gaps: c.shard.Delivery().Gaps(in.ID)}
 	if a, ok := c.directory.App(in.App); ok {
 		v.TargetURL, v.TargetStatus = a.TargetURL, a.TargetStatus
 		if err := delivery.Held(a, in); err != nil {

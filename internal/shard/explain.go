@@ -110,7 +110,7 @@ func (s *Shard) explain(in *installed, sub *subscription.Subscription, e *event.
 		}
 		return x
 	}
-	st := s.delivery.Status(in.app.ID, in.app.Location)
+	st := s.delivery.Status(in.app)
 	past := e.Seq <= s.journal.Committed()
 	if past && (st.State == delivery.Current || st.Position >= e.Seq) {
 		x.Verdict, x.Why = Delivered, "it matches, and the app's position is past it"

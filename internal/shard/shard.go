@@ -514,8 +514,8 @@ func (s *Shard) bury() []records.Write {
 	for sub := range s.tombstones {
 		in := s.installed[*sub.App]
 		position := s.stored.LowWater
-		if st := s.delivery.Status(*sub.App, sub.Location); st.State != delivery.Current {
-			position = min(position, st.Position)
+		if done, waits := s.delivery.Waits(*sub.App); waits {
+			position = min(position, done)
 		}
 		if position < sub.Until {
 			continue

@@ -90,6 +90,27 @@ func TestConsoleInARealBrowser(t *testing.T) {
 			t.Errorf("the page does not say %q:\n%s", part, text)
 		}
 	}
+	var installed struct {
+		Items []struct{ InstalledAppID string }
+	}
+	h.call("GET", "/installedapps", nil, &installed)
+	h.call("POST", "/hark/v1/installedapps/"+installed.Items[0].InstalledAppID+"/pause", map[string]any{"reason": "the cellar is being painted"}, nil)
+	down.Down(false)
+	if err := chromedp.Do(ctx,
+		chromedp.Navigate(h.BaseURL+"/"),
+		chromedp.WaitVisible(chromedp.CSS(`form[action="/console/resume"]`)),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if text := ask(t, ctx, chromedp.Text(chromedp.CSS("body"))); !strings.Contains(text, "the cellar is being painted") {
+		t.Errorf("the page does not say why the app is paused:\n%s", text)
+	}
+	if err := chromedp.Do(ctx,
+		chromedp.Click(chromedp.CSS(`form[action="/console/resume"] button`)),
+		chromedp.WaitNotPresent(chromedp.CSS(`form[action="/console/resume"]`)),
+	); err != nil {
+		t.Fatal(err)
+	}
 	if strings.Contains(address, h.Token) {
 		t.Errorf("the token stays in the address: %s", address)
 	}

@@ -52,6 +52,7 @@ func New(log *slog.Logger, dir *directory.Directory, s *shard.Shard, m *lifecycl
 	mux.HandleFunc("POST /console/report", c.act(c.report))
 	mux.HandleFunc("POST /console/mode", c.act(c.mode))
 	mux.HandleFunc("POST /console/confirm", c.act(c.confirm))
+	mux.HandleFunc("POST /console/resume", c.act(c.resume))
 	mux.HandleFunc("GET /console/tokens", c.tokens)
 	mux.HandleFunc("POST /console/tokens", c.tokens)
 	if by.Issuer != "" {
@@ -154,6 +155,18 @@ func (c *Console) mode(p scope.Principal, r *http.Request) error {
 func (c *Console) confirm(p scope.Principal, r *http.Request) error {
 	_, err := c.lifecycle.ConfirmWithout(r.Context(), p, r.PostFormValue("app"))
 	return err
+}
+
+func (c *Console) resume(p scope.Principal, r *http.Request) error {
+	app, err := id.Parse[id.InstalledApp](r.PostFormValue("installed"))
+	if err != nil {
+		return err
+	}
+	in, err := c.shard.FindInstalled(p, app, "w")
+	if err != nil {
+		return err
+	}
+	return c.shard.Resume(r.Context(), in.ID)
 }
 
 func (c *Console) show(w http.ResponseWriter, r *http.Request) {
@@ -262,7 +275,7 @@ func (c *Console) view(p scope.Principal) view {
 				}
 				subscriptions = append(subscriptions, v)
 			}
-			app.Installed = append(app.Installed, installedView{in, subscriptions, c.shard.Delivery().Status(in.ID, in.Location), c.shard.Delivery().Gaps(in.ID)})
+			app.Installed = append(app.Installed, installedView{in, subscriptions, c.shard.Delivery().Status(in), c.shard.Delivery().Gaps(in.ID)})
 		}
 		v.Apps = append(v.Apps, app)
 	}

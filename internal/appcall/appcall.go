@@ -34,11 +34,12 @@ const maxAnswer = 1 << 20
 
 // Caller calls apps. It is safe for concurrent use.
 type Caller struct {
-	client  *http.Client
-	keys    Keys
-	signing chan struct{} // one token for each signature under way: signing is all processor
-	tel     *telemetry.Telemetry
-	unable  atomic.Pointer[error] // why the newest call could not be signed; nil when it could
+	transport *http.Transport
+	keys      Keys
+	signing   chan struct{} // one token for each signature under way: signing is all processor
+	ahead     chan struct{} // likewise, for those made ahead: no more wait among those that are due
+	tel       *telemetry.Telemetry
+	unable    atomic.Pointer[error] // why the newest call could not be signed; nil when it could
 }
 
 // maxConnections bounds the connections to one host: an app is called one event at a time, but
@@ -57,14 +58,8 @@ func New(keys Keys, to Egress, tel *telemetry.Telemetry) *Caller {
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  true,
 	}
-	return &Caller{
-		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // a redirect is an answer other than 2xx
-		}},
-		keys:    keys,
-		tel:     tel,
-		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
-	}
+	processors := runtime.GOMAXPROCS(0)
+	return &Caller{transport: transport, keys: keys, tel: tel, signing: make(chan struct{}, processors), ahead: make(chan struct{}, processors)}
 }
 
 // Err returns why calls cannot be signed, nil while they can.
@@ -76,7 +71,7 @@ func (c *Caller) Err() error {
 }
 
 // Close lets go of idle connections.
-func (c *Caller) Close() { c.client.CloseIdleConnections() }
+func (c *Caller) Close() { c.transport.CloseIdleConnections() }
 
 // Failure says how a call failed; its codes are the API's (reference 1.9).
 type Failure struct {
@@ -105,6 +100,9 @@ type Message struct {
 	URL string
 	// Replay marks what is sent again because somebody asked for it.
 	Replay string
+
+	request  *http.Request // signed ahead, for one call
+	signedAt time.Time
 }
 
 // Answer is what an app answered, as far as it did, and what the call took.
@@ -120,38 +118,68 @@ type Timing struct{ DNS, Connect, TLS, FirstByte, Total time.Duration }
 // ReplayHeader marks events that are sent again because somebody asked for it.
 const ReplayHeader = "X-Hark-Replay"
 
-// Call posts the message to the app and returns a 2xx answer. Any other end is a *Failure,
-// except that of ctx; the answer says what is known all the same.
-func (c *Caller) Call(ctx context.Context, app *apps.App, m Message) (answer Answer, err error) {
-	started := time.Now()
-	watch := &stopwatch{timing: &answer.Timing}
-	defer func() { answer.Timing.Total = time.Since(started) }()
-	how := app.Delivery.WithDefaults()
-	calling, cancel := context.WithTimeout(ctx, time.Duration(how.Timeout))
-	defer cancel()
-	target := cmp.Or(m.URL, app.TargetURL)
-	r, err := http.NewRequestWithContext(watch.with(calling), http.MethodPost, target, bytes.NewReader(m.Body))
+// fresh is for how long a signature that was made ahead is good: receivers look at its time.
+const fresh = 5 * time.Second
+
+// Prepare signs a call that is about to come, while others are under way. Without it Call signs
+// by itself, and so it does when too much time has passed.
+func (c *Caller) Prepare(ctx context.Context, app *apps.App, m *Message) (err error) {
+	select {
+	case c.ahead <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.ahead }()
+	m.request, err = c.signed(ctx, app, m)
+	m.signedAt = time.Now()
+	return err
+}
+
+// signed returns the request of a call, signed.
+func (c *Caller) signed(ctx context.Context, app *apps.App, m *Message) (*http.Request, error) {
+	target := m.target(app)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(m.Body))
 	if err != nil {
-		return answer, &Failure{Code: "TargetUnreachableError", Target: target, Message: fmt.Sprintf("%s is no URL that can be called: %v", target, err)}
+		return nil, &Failure{Code: "TargetUnreachableError", Target: target, Message: fmt.Sprintf("%s is no URL that can be called: %v", target, err)}
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "hark")
 	r.Header.Set("X-St-Correlation", id.New[id.Event]().String())
-	if trace := telemetry.Carried(ctx); trace != "" {
-		r.Header.Set(telemetry.Header, trace)
-	}
 	if m.Replay != "" {
 		r.Header.Set(ReplayHeader, m.Replay)
 	}
-	if err := c.sign(calling, r, app, how, m); err != nil {
-		if calling.Err() == nil {
+	if err := c.sign(ctx, r, app, m); err != nil {
+		if ctx.Err() == nil {
 			c.unable.Store(&err)
 		}
-		return answer, err
+		return nil, err
 	}
 	c.unable.Store(nil)
-	response, err := c.client.Do(r)
+	return r, nil
+}
+
+func (m *Message) target(app *apps.App) string { return cmp.Or(m.URL, app.TargetURL) }
+
+// Call posts the message to the app and returns a 2xx answer. Any other end is a *Failure, a
+// redirection too, except that of ctx; the answer says what is known all the same.
+func (c *Caller) Call(ctx context.Context, app *apps.App, m Message) (answer Answer, err error) {
+	started := time.Now()
+	watch := &stopwatch{timing: &answer.Timing}
+	defer func() { answer.Timing.Total = time.Since(started) }()
+	how, target := app.Delivery.WithDefaults(), m.target(app)
+	calling, cancel := context.WithTimeout(ctx, time.Duration(how.Timeout))
+	defer cancel()
+	r := m.request
+	if r == nil || started.Sub(m.signedAt) > fresh {
+		if r, err = c.signed(calling, app, &m); err != nil {
+			return answer, err
+		}
+	}
+	if trace := telemetry.Carried(ctx); trace != "" {
+		r.Header.Set(telemetry.Header, trace)
+	}
+	response, err := c.transport.RoundTrip(r.WithContext(watch.with(calling)))
 	defer watch.stop() // a connection that was made for nothing may still write to it
 	if err != nil {
 		if ctx.Err() != nil {
@@ -179,8 +207,8 @@ func (c *Caller) Call(ctx context.Context, app *apps.App, m Message) (answer Ans
 }
 
 // sign signs by each scheme that the app has chosen.
-func (c *Caller) sign(ctx context.Context, r *http.Request, app *apps.App, how apps.Delivery, m Message) error {
-	now := time.Now()
+func (c *Caller) sign(ctx context.Context, r *http.Request, app *apps.App, m *Message) error {
+	now, how := time.Now(), app.Delivery
 	signature.Digest(r, m.Body, now)
 	if how.Signs(apps.SignStandard) {
 		started := time.Now()

@@ -6,12 +6,15 @@ package attempts
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/s2"
 
 	"hark/internal/engine"
 	"hark/internal/id"
@@ -179,11 +182,13 @@ func (l *Log) writeBatch() bool {
 	return true
 }
 
-// An entry of the stream holds several attempts at deliveries to one app: what an entry costs is
-// itself. So attempts of several apps that ended within one gathering are not in order.
+// An entry of the stream holds several attempts at deliveries to one app, compressed: what an entry
+// costs is itself and its bytes, and attempts are much alike. So attempts of several apps that ended
+// within one gathering are not in order.
 const (
 	maxBatch   = engine.MaxAppend // attempts handed over at once, in as many entries at most
-	entryBytes = 64 << 10         // from which on another entry begins
+	entryBytes = 64 << 10         // of JSON, from which on another entry begins
+	maxEntry   = 8 << 20          // more than any entry has
 	places     = maxBatch         // ids of attempts for each entry
 )
 
@@ -191,19 +196,18 @@ const (
 func pack(batch []*Attempt) (entries []engine.Entry) {
 	open := map[id.InstalledApp]int{} // the entry that takes the app's next
 	for _, a := range batch {
-		b, err := json.Marshal(a)
-		if err != nil {
-			panic("attempts: " + err.Error()) // every field marshals
+		i, ok := open[a.InstalledApp]
+		if !ok || len(entries[i].Data) >= entryBytes {
+			i = len(entries)
+			open[a.InstalledApp] = i
+			entries = append(entries, engine.Entry{Key: a.InstalledApp.String(), Data: []byte{'['}})
+		} else {
+			entries[i].Data = append(entries[i].Data, ',')
 		}
-		if i, ok := open[a.InstalledApp]; ok && len(entries[i].Data)+len(b) < entryBytes {
-			entries[i].Data = append(append(entries[i].Data, ','), b...)
-			continue
-		}
-		open[a.InstalledApp] = len(entries)
-		entries = append(entries, engine.Entry{Key: a.InstalledApp.String(), Data: append([]byte{'['}, b...)})
+		entries[i].Data = a.append(entries[i].Data)
 	}
 	for i := range entries {
-		entries[i].Data = append(entries[i].Data, ']')
+		entries[i].Data = s2.Encode(nil, append(entries[i].Data, ']'))
 	}
 	return entries
 }
@@ -211,7 +215,21 @@ func pack(batch []*Attempt) (entries []engine.Entry) {
 // unpack returns the attempts of an entry.
 func unpack(m engine.Message) ([]*Attempt, error) {
 	var list []*Attempt
-	if err := json.Unmarshal(m.Data, &list); err != nil {
+	n, err := s2.DecodedLen(m.Data)
+	if err == nil && n > maxEntry {
+		err = fmt.Errorf("it has %d bytes", n)
+	}
+	var b []byte
+	if err == nil {
+		b, err = s2.Decode(nil, m.Data)
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err == nil && slices.Contains(list, nil) {
+		err = errors.New("an attempt is null")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("log of attempts, place %d: %w", m.Seq, err)
 	}
 	for i, a := range list {

@@ -52,8 +52,10 @@ type Journal interface {
 	First(context.Context) (uint64, error)
 }
 
-// Caller makes one call to an app.
+// Caller makes calls to apps.
 type Caller interface {
+	// Prepare signs a call that is about to come.
+	Prepare(context.Context, *apps.App, *appcall.Message) error
 	Call(context.Context, *apps.App, appcall.Message) (appcall.Answer, error)
 }
 

@@ -42,6 +42,7 @@ type policyHome struct {
 type policyCall struct {
 	at     time.Duration
 	events string
+	to     string
 }
 
 func (h *policyHome) May() error { return nil }
@@ -69,7 +70,12 @@ func (h *policyHome) MatchNow(app id.InstalledApp, e *event.Event) []*subscripti
 	return h.MatchFor(app, e)
 }
 
-func (h *policyHome) App(id.App) (*apps.App, bool)                 { return h.app, true }
+func (h *policyHome) App(id.App) (*apps.App, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.app, true
+}
+
 func (h *policyHome) EventToken(id.InstalledApp, time.Time) string { return "" }
 func (h *policyHome) Add(*attempts.Attempt)                        {}
 func (h *policyHome) First(context.Context) (uint64, error)        { return 1, nil }
@@ -80,8 +86,10 @@ func (h *policyHome) Read(_ context.Context, _ id.Location, after uint64, limit 
 	return slices.Clone(h.events[from:min(from+uint64(limit), uint64(len(h.events)))]), nil
 }
 
+func (h *policyHome) Prepare(context.Context, *apps.App, *appcall.Message) error { return nil }
+
 // Call answers after 10 ms of virtual time.
-func (h *policyHome) Call(ctx context.Context, _ *apps.App, m appcall.Message) (appcall.Answer, error) {
+func (h *policyHome) Call(ctx context.Context, app *apps.App, m appcall.Message) (appcall.Answer, error) {
 	time.Sleep(10 * time.Millisecond)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,7 +99,7 @@ func (h *policyHome) Call(ctx context.Context, _ *apps.App, m appcall.Message) (
 			names.WriteString(fmt.Sprint(e.Seq, " "))
 		}
 	}
-	h.calls = append(h.calls, policyCall{time.Since(h.began), names.String()})
+	h.calls = append(h.calls, policyCall{time.Since(h.began), names.String(), app.TargetURL})
 	return appcall.Answer{}, h.answer(names.String())
 }
 
@@ -296,6 +304,43 @@ func TestSlowStartInVirtualTime(t *testing.T) {
 			if e != fmt.Sprint(i+1) {
 				t.Fatalf("the order: %v", order)
 			}
+		}
+	})
+}
+
+// TestCallsMadeAheadInVirtualTime changes where an app is, and then what it may see, while calls to
+// it wait ready to go: none of these goes out as it was.
+func TestCallsMadeAheadInVirtualTime(t *testing.T) {
+	t.Parallel()
+	inVirtualTime(t, apps.Delivery{}, func(h *policyHome) {
+		h.answer = func(events string) error { // with h.mu held
+			switch events {
+			case "3 ":
+				moved := *h.app
+				moved.TargetURL = "http://new.example/"
+				h.app = &moved
+			case "6 ":
+				blind := *h.in
+				blind.Permissions = nil
+				h.in = &blind
+			}
+			return nil
+		}
+		for range 20 {
+			h.happen()
+		}
+		time.Sleep(time.Minute)
+		calls, _ := h.was()
+		var got strings.Builder
+		for _, c := range calls {
+			got.WriteString(c.events + c.to + " ")
+		}
+		want := "1 http://app.example/ 2 http://app.example/ 3 http://app.example/ 4 http://new.example/ 5 http://new.example/ 6 http://new.example/ "
+		if got.String() != want {
+			t.Errorf("the calls are %s\nwant %s", &got, want)
+		}
+		if n := h.d.Counters().Withheld; n != 14 {
+			t.Errorf("%d events are withheld, want 14", n)
 		}
 	})
 }

@@ -55,10 +55,12 @@ func (d *Dispatcher) pump(c *cursor) {
 			d.fail(c, err)
 			return
 		}
+		d.held.Add(-int64(len(c.ahead)))
+		c.ahead = nil
 	}
 }
 
-// next returns the oldest items that may go out together, and false when the pump is to end.
+// next returns the oldest items that may go out, and false when the pump is to end.
 func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 	for {
 		how := d.how(c.app)
@@ -80,7 +82,10 @@ func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 			d.mu.Unlock()
 			return nil, false
 		case !c.behind:
-			n := min(len(c.queue), how.MaxEvents)
+			n := len(c.queue)
+			if how.MaxDelay > 0 && n > how.MaxEvents {
+				n -= n % how.MaxEvents // these go on gathering
+			}
 			batch := c.queue[:n:n]
 			d.mu.Unlock()
 			return batch, true
@@ -88,11 +93,7 @@ func (d *Dispatcher) next(c *cursor) ([]item, bool) {
 		position := c.position
 		d.mu.Unlock()
 		if len(c.ahead) > 0 {
-			n := min(len(c.ahead), c.most())
-			batch := c.ahead[:n:n]
-			c.ahead = c.ahead[n:]
-			d.held.Add(-int64(n))
-			return batch, true
+			return c.ahead, true
 		}
 		if err := d.readAhead(c, position); err != nil {
 			d.fail(c, fmt.Errorf("read the journal: %w", err))
@@ -324,26 +325,17 @@ func (d *Dispatcher) deliver(c *cursor, batch []item) error {
 		}
 	}
 	alone := 0 // so many are sent one by one, to find which the app refuses
+	var made line
 	for len(parcels) > 0 {
-		in, ok := d.home.Installed(c.app)
-		if !ok {
-			return nil
-		}
-		app, ok := d.directory.App(in.App)
-		if !ok {
-			return nil
-		}
-		if err := Held(app, in); err != nil {
-			return held{err}
-		}
-		if err := d.pace(in.ID); err != nil {
+		app, in, err := d.addressee(c)
+		if err != nil || app == nil {
 			return err
 		}
-		n := min(len(parcels), c.most())
+		n, steady := min(len(parcels), c.most()), c.window == 0 && c.failures == 0
 		if alone > 0 {
-			n, alone = 1, alone-1
+			n, alone, steady = 1, alone-1, false
 		}
-		if err := d.send(app, in, parcels[:n], to{}); err != nil {
+		if err := d.send(made.next(d, app, in, parcels, n, steady)); err != nil {
 			f, ok := err.(*appcall.Failure) // Call returns it unwrapped
 			switch {
 			case ok && f.Status == http.StatusGone:
@@ -365,6 +357,33 @@ func (d *Dispatcher) deliver(c *cursor, batch []item) error {
 	defer d.mu.Unlock()
 	c.complete(batch[len(batch)-1].event.Seq) // also when its last subscription is gone
 	return nil
+}
+
+// errStopped says that nothing more is to be sent.
+var errStopped = errors.New("deliveries end")
+
+// addressee returns the app and the installed app as they are now, nil when they are gone, and why
+// nothing may be sent there.
+func (d *Dispatcher) addressee(c *cursor) (*apps.App, *apps.Installed, error) {
+	in, ok := d.home.Installed(c.app)
+	if !ok {
+		return nil, nil, nil
+	}
+	app, ok := d.directory.App(in.App)
+	if !ok {
+		return nil, nil, nil
+	}
+	if err := Held(app, in); err != nil {
+		return nil, nil, held{err}
+	}
+	d.mu.Lock()
+	c.how = app.Delivery.WithDefaults()
+	stopped := d.stopping || c.removed
+	d.mu.Unlock()
+	if stopped {
+		return nil, nil, errStopped
+	}
+	return app, in, d.pace(in.ID)
 }
 
 // advance notes that the parcels are done with.

@@ -326,7 +326,7 @@ func (d *Dispatcher) retry(ctx context.Context, r *Refused) (outcome, error) {
 		if s.ID != r.Subscription {
 			continue
 		}
-		err := d.send(app, in, []parcel{{event: events[0], subscription: s}}, to{})
+		err := d.send(d.call(app, in, []parcel{{event: events[0], subscription: s}}, to{}))
 		if f, ok := err.(*appcall.Failure); ok && isRefusal(f.Status) { // Call returns it unwrapped
 			return refusedAgain, err
 		}

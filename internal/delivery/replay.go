@@ -237,7 +237,7 @@ func (d *Dispatcher) resend(ctx context.Context, app id.InstalledApp, p parcel, 
 		if err := Held(a, in); err != nil && r.Request.URL == "" {
 			return false, err
 		}
-		err := d.send(a, in, []parcel{p}, to{url: r.Request.URL, replay: r.ID.String()})
+		err := d.send(d.call(a, in, []parcel{p}, to{url: r.Request.URL, replay: r.ID.String()}))
 		if err == nil {
 			d.count(r, &r.Sent)
 			return true, nil

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -11,7 +12,6 @@ import (
 	"hark/internal/appcall"
 	"hark/internal/apps"
 	"hark/internal/attempts"
-	"hark/internal/envelope"
 	"hark/internal/event"
 	"hark/internal/scope"
 )
@@ -40,52 +40,33 @@ func Withheld(in *apps.Installed, e *event.Event) error {
 // unhandled is the answer of the official SDK when it has no handler for an event.
 const unhandled = 422
 
-// to says where parcels go, if not to the app as usual.
-type to struct {
-	url    string // instead of the app's target
-	replay string // the id of the replay that they are part of
-}
-
 // mayAgain is how long a server that may not send waits to ask again.
 const mayAgain = 250 * time.Millisecond
 
 // excerpt is how much of an answer the log of attempts keeps, in bytes.
 const excerpt = 500
 
-// send makes one attempt to deliver the parcels in one call, and notes it.
-func (d *Dispatcher) send(app *apps.App, in *apps.Installed, parcels []parcel, where to) error {
+// send makes one attempt at a call, and notes it.
+func (d *Dispatcher) send(c *call) error {
 	if err := d.home.May(); err != nil {
 		return paced{err, mayAgain}
 	}
-	parcels, withheld := d.allowed(in, parcels)
-	if withheld != nil {
-		withheld.App, withheld.Replay = app.Name, where.replay
-		d.note(withheld)
+	if c.withheld != nil {
+		d.note(c.withheld)
+		c.withheld = nil
 	}
-	if len(parcels) == 0 {
+	if len(c.allowed) == 0 {
 		return nil
 	}
-	data := &envelope.EventData{InstalledApp: envelope.Describe(app, in), Events: make([]any, len(parcels))}
-	for i, p := range parcels {
-		data.Events[i] = p.event.Webhook(p.subscription.DeliveryName())
-	}
-	if app.SmartApp() {
-		data.AuthToken = d.directory.EventToken(in.ID, time.Now())
-	}
-	message := messageID(parcels)
+	app, parcels := c.app, c.allowed
 	ctx, span := d.tel.Call(d.ctx, "deliver", traces(parcels))
-	a := &attempts.Attempt{MessageID: message, Time: time.Now().UTC(), InstalledApp: in.ID, App: app.Name, Events: noted(parcels), Replay: where.replay, Outcome: attempts.Delivered}
-	answer, err := d.caller.Call(ctx, app, appcall.Message{
-		Body: envelope.Encode(app, envelope.Event, envelope.Call{EventData: data}), ID: message, URL: where.url, Replay: where.replay,
-	})
+	a := &attempts.Attempt{MessageID: c.message.ID, Time: time.Now().UTC(), InstalledApp: c.in.ID, App: app.Name, Events: noted(parcels), Replay: c.message.Replay, Outcome: attempts.Delivered}
+	answer, err := d.caller.Call(ctx, app, c.message)
 	if err != nil && d.ctx.Err() != nil {
 		span.End(err)
 		return err // broken off by a stop, which says nothing about the app
 	}
-	a.Request = "POST " + app.TargetURL
-	if where.url != "" {
-		a.Request = "POST " + where.url
-	}
+	a.Request = "POST " + cmp.Or(c.message.URL, app.TargetURL)
 	a.Status, a.Latency, a.Response = answer.Status, latency(answer.Timing), string(answer.Body[:min(len(answer.Body), excerpt)])
 	if err != nil {
 		a.Outcome, a.Message = attempts.Failed, err.Error()
@@ -98,7 +79,7 @@ func (d *Dispatcher) send(app *apps.App, in *apps.Installed, parcels []parcel, w
 	}
 	d.note(a)
 	d.measure(a, parcels, answer.Timing)
-	span.Set("hark.message", message, "hark.app", app.Name, "hark.installedApp", in.ID, "hark.event", parcels[0].event.ID, "hark.events", len(parcels),
+	span.Set("hark.message", a.MessageID, "hark.app", app.Name, "hark.installedApp", a.InstalledApp, "hark.event", parcels[0].event.ID, "hark.events", len(parcels),
 		"hark.outcome", a.Outcome, "http.response.status_code", a.Status, "url.full", a.Request[len("POST "):])
 	span.End(err)
 	return err

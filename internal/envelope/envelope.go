@@ -3,6 +3,7 @@
 package envelope
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 
@@ -125,11 +126,11 @@ type ExecuteData struct {
 	Parameters   map[string]any `json:"parameters"`
 }
 
-// EventData carries events, one by default.
+// EventData carries events, which [Events] puts in.
 type EventData struct {
 	AuthToken    string       `json:"authToken,omitempty"`
 	InstalledApp InstalledApp `json:"installedApp"`
-	Events       []any        `json:"events"`
+	Events       []struct{}   `json:"events"`
 }
 
 // Describe returns the installed app as calls to its type of app describe it.
@@ -143,6 +144,35 @@ func Describe(app *apps.App, in *apps.Installed) InstalledApp {
 	}
 	return d
 }
+
+// Events returns the body of a call with events, which each appends as JSON, one after the other.
+func Events(app *apps.App, in *apps.Installed, authToken string, count int, each func(b []byte, i int) []byte) []byte {
+	b := make([]byte, 0, 512+count*bytesPerEvent)
+	var end []byte
+	if app.SmartApp() {
+		empty := Encode(app, Event, Call{EventData: &EventData{AuthToken: authToken, InstalledApp: Describe(app, in), Events: []struct{}{}}})
+		at := bytes.LastIndex(empty, []byte(noEvents)) + len(noEvents) - 1
+		b, end = append(b, empty[:at]...), empty[at:]
+	} else { // nearly all of most bodies is events, so the rest is written by hand too
+		b = in.ID.Append(append(b, `{"messageType":"EVENT","eventData":{"installedApp":{"installedAppId":"`...))
+		b = append(in.Location.Append(append(b, `","locationId":"`...)), `"},"events":[`...)
+		end = []byte(`]}}`)
+	}
+	for i := range count {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = each(b, i)
+	}
+	return append(b, end...)
+}
+
+// noEvents is where events go. It stands once in what follows an app's configuration: settings are
+// texts, in which quotes are escaped.
+const noEvents = `"events":[]`
+
+// bytesPerEvent is room enough for nearly every event.
+const bytesPerEvent = 640
 
 // Encode returns the call's body in the envelope of the app's type.
 func Encode(app *apps.App, lifecycle Lifecycle, c Call) []byte {

@@ -125,6 +125,9 @@ func (e *Event) ShownTo(p scope.Principal) error {
 
 // Encode returns the journal's form of the event.
 func (e *Event) Encode() []byte {
+	if e.Device != nil {
+		return e.pack()
+	}
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic("event: encode: " + err.Error()) // every field marshals
@@ -135,7 +138,13 @@ func (e *Event) Encode() []byte {
 // Decode reads what Encode wrote.
 func Decode(data []byte) (*Event, error) {
 	e := new(Event)
-	if err := json.Unmarshal(data, e); err != nil {
+	var err error
+	if len(data) > 0 && data[0] == packed {
+		e, err = unpack(data)
+	} else {
+		err = json.Unmarshal(data, e)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("decode event: %w", err)
 	}
 	if e.ID.IsZero() || e.Location.IsZero() {

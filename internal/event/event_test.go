@@ -42,13 +42,44 @@ func TestWebhookShape(t *testing.T) {
 
 func TestEncodeDecode(t *testing.T) {
 	t.Parallel()
-	e := lamp()
-	back, err := Decode(e.Encode())
-	if err != nil {
-		t.Fatal(err)
+	full := lamp()
+	full.InstalledApp, full.Trace, full.Time = id.InstalledApp{5}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", time.Date(1969, 12, 31, 23, 59, 59, 1, time.UTC)
+	full.Device.Value, full.Device.Unit, full.Device.Data, full.Device.CommandID, full.Device.StateChange = `{"a":["é"]}`, "°C", `{"by":"hand"}`, "c-1", false
+	mode := &Event{ID: id.Event{1}, Type: ModeEvent, Time: full.Time, Location: id.Location{2}, Mode: id.Mode{3}}
+	for _, e := range []*Event{lamp(), full, mode} {
+		b := e.Encode()
+		back, err := Decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(e, back); diff != "" {
+			t.Errorf("(-was +is):\n%s", diff)
+		}
+		for n := range b {
+			if _, err := Decode(b[:n]); err == nil {
+				t.Errorf("%d of %d bytes decode", n, len(b))
+			}
+		}
+		if _, err := Decode(append(b, 0)); err == nil {
+			t.Error("a byte too many is not noticed")
+		}
 	}
-	if diff := cmp.Diff(e, back); diff != "" {
-		t.Errorf("(-was +is):\n%s", diff)
+}
+
+func BenchmarkDecode(b *testing.B) {
+	data := lamp().Encode()
+	for b.Loop() {
+		if _, err := Decode(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(data)), "B/event")
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := lamp()
+	for b.Loop() {
+		e.Encode()
 	}
 }
 
@@ -67,7 +98,10 @@ func FuzzDecode(f *testing.F) {
 		if diff := cmp.Diff(e, again); diff != "" {
 			t.Errorf("(-was +is):\n%s", diff)
 		}
-		if _, err := json.Marshal(e.Webhook("name")); err != nil {
+		if b := e.AppendWebhook(nil, "name"); !json.Valid(b) {
+			t.Errorf("it goes out as %s", b)
+		}
+		if _, err := json.Marshal(e.Stream("name")); err != nil {
 			t.Error(err)
 		}
 	})

@@ -2,12 +2,15 @@ package event
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"hark/internal/id"
+	"hark/internal/jsontext"
 )
 
 // common begins every event's content. The owner is always the location; it is told on
@@ -26,46 +29,29 @@ type deviceContent struct {
 	stream           bool // with what only streams tell (reference 2.6)
 }
 
-func (c *deviceContent) MarshalJSON() ([]byte, error) {
+func (c *deviceContent) append(b []byte) []byte {
 	d := c.Device
-	data := d.Data
-	if data == "" {
-		data = "{}"
-	}
-	b := make([]byte, 0, 640+len(d.Value)+len(data))
+	data, value := cmp.Or(d.Data, "{}"), cmp.Or(d.Value, "null")
+	b = slices.Grow(b, 640+len(value)+len(data))
 	b = c.Event.ID.Append(append(b, `{"eventId":"`...))
 	b = c.Location.Append(append(b, `","locationId":"`...))
 	b = c.Location.Append(append(b, `","ownerId":"`...))
 	b = d.Device.Append(append(b, `","ownerType":"LOCATION","deviceId":"`...))
-	b = appendText(append(b, `","componentId":`...), d.Component)
-	b = appendText(append(b, `,"capability":`...), d.Capability)
-	b = appendText(append(b, `,"attribute":`...), d.Attribute)
-	b = append(append(b, `,"value":`...), d.Value...)
+	b = jsontext.Append(append(b, `","componentId":`...), d.Component)
+	b = jsontext.Append(append(b, `,"capability":`...), d.Capability)
+	b = jsontext.Append(append(b, `,"attribute":`...), d.Attribute)
+	b = append(append(b, `,"value":`...), value...)
 	b = append(append(append(b, `,"valueType":"`...), d.Value.Type()...), '"')
 	if d.Unit != "" {
-		b = appendText(append(b, `,"unit":`...), d.Unit)
+		b = jsontext.Append(append(b, `,"unit":`...), d.Unit)
 	}
 	b = strconv.AppendBool(append(b, `,"stateChange":`...), d.StateChange)
 	b = append(append(b, `,"data":`...), data...)
-	b = appendText(append(b, `,"subscriptionName":`...), c.subscriptionName)
+	b = jsontext.Append(append(b, `,"subscriptionName":`...), c.subscriptionName)
 	if c.stream {
-		b = append(appendText(append(b, `,"commandId":`...), d.CommandID), `,"sensitive":false`...)
+		b = append(jsontext.Append(append(b, `,"commandId":`...), d.CommandID), `,"sensitive":false`...)
 	}
-	return append(b, '}'), nil
-}
-
-// appendText appends a string as JSON.
-func appendText(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, err := json.Marshal(s)
-			if err != nil {
-				panic("event: encode: " + err.Error()) // every string marshals
-			}
-			return append(b, quoted...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
+	return append(b, '}')
 }
 
 type modeContent struct {
@@ -167,18 +153,10 @@ type wire struct {
 	content any
 }
 
-func (w wire) MarshalJSON() ([]byte, error) {
-	var content []byte
-	var err error
-	if d, ok := w.content.(*deviceContent); ok {
-		content, err = d.MarshalJSON() // without reading it over again
-	} else {
-		content, err = json.Marshal(w.content)
-	}
-	if err != nil {
-		return nil, err
-	}
-	b := append(make([]byte, 0, len(content)+128), `{"eventTime":`...)
+func (w wire) MarshalJSON() ([]byte, error) { return w.append(nil), nil }
+
+func (w wire) append(b []byte) []byte {
+	b = append(b, `{"eventTime":`...)
 	if w.text {
 		b = append(w.time.UTC().AppendFormat(append(b, '"'), time.RFC3339), '"')
 	} else {
@@ -186,12 +164,26 @@ func (w wire) MarshalJSON() ([]byte, error) {
 	}
 	b = append(append(append(b, `,"eventType":"`...), w.of...), `","`...)
 	b = append(append(b, members[w.of]...), `":`...)
-	return append(append(b, content...), '}'), nil
+	if d, ok := w.content.(*deviceContent); ok {
+		return append(d.append(b), '}')
+	}
+	content, err := json.Marshal(w.content)
+	if err != nil {
+		panic("event: encode: " + err.Error()) // every field marshals
+	}
+	return append(append(b, content...), '}')
 }
 
 // Webhook returns the entry of a webhook's "events" (reference 3.3, 3.4) for the
 // subscription with the name.
-func (e *Event) Webhook(subscriptionName string) any {
+func (e *Event) Webhook(subscriptionName string) any { return e.webhook(subscriptionName) }
+
+// AppendWebhook appends it as JSON.
+func (e *Event) AppendWebhook(b []byte, subscriptionName string) []byte {
+	return e.webhook(subscriptionName).append(b)
+}
+
+func (e *Event) webhook(subscriptionName string) wire {
 	return wire{e.Time, true, e.Type, e.content(subscriptionName, e.Device != nil || e.Lifecycle != nil || e.Health != nil)}
 }
 

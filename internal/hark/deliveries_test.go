@@ -100,11 +100,11 @@ func TestDeliveriesAreNoted(t *testing.T) {
 // TestTheLogOfAttemptsIsBounded gives it little room.
 func TestTheLogOfAttemptsIsBounded(t *testing.T) {
 	t.Parallel()
-	h := run(t, t.TempDir(), func(c *Config) { c.AttemptBytes = 64 << 10 })
+	h := run(t, t.TempDir(), func(c *Config) { c.AttemptBytes = 16 << 10 })
 	light := h.device("Ceiling light")
 	a := h.install("bounded", "r:devices:*")
 	a.subscribe("DEVICE", object{"deviceId": light, "stateChangeOnly": false})
-	const events = 300
+	const events = 900
 	var reports []object
 	for n := range events {
 		reports = append(reports, object{"deviceId": light, "capability": "switchLevel", "attribute": "level", "value": n % 101})
@@ -112,9 +112,17 @@ func TestTheLogOfAttemptsIsBounded(t *testing.T) {
 	h.ok("POST", "/hark/v1/events", reports)
 	a.values(events)
 	eventually(t, "nothing is under way", func() bool { return get(a.delivery(), "state") == "current" })
-	found := h.ok("GET", "/hark/v1/deliveries?max=200", nil)["items"].([]any)
-	if len(found) == 0 || len(found) >= 200 {
-		t.Errorf("%d attempts are kept in 64 KiB", len(found))
+	newest, kept := "", 0
+	for next := "/hark/v1/deliveries?max=200"; next != ""; {
+		page := h.ok("GET", next, nil)
+		list := page["items"].([]any)
+		if kept += len(list); newest == "" {
+			newest = get(list, 0, "outcome")
+		}
+		next = strings.TrimPrefix(get(page, "_links", "next", "href"), h.server.BaseURL())
 	}
-	equal(t, "the newest", get(found[0], "outcome"), "delivered")
+	if kept == 0 || kept >= events {
+		t.Errorf("%d attempts are kept in 16 KiB", kept)
+	}
+	equal(t, "the newest", newest, "delivered")
 }

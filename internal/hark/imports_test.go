@@ -36,7 +36,7 @@ var mayImport = map[string]string{
 	// store
 	"internal/journal":           "internal/engine internal/event internal/id",
 	"internal/records":           "internal/engine",
-	"internal/attempts":          "internal/engine internal/id",
+	"internal/attempts":          "internal/engine internal/id internal/jsontext",
 	"internal/engine":            "internal/telemetry",
 	"internal/telemetry":         "",
 	"internal/engine/enginetest": "internal/engine",
@@ -46,13 +46,14 @@ var mayImport = map[string]string{
 	"internal/subscription":  "internal/capability internal/event internal/id internal/problem internal/scope",
 	"internal/eventstream":   "internal/event internal/id internal/scope",
 	"internal/envelope":      "internal/apps internal/id internal/scope",
-	"internal/event":         "internal/capability internal/id internal/scope",
+	"internal/event":         "internal/capability internal/id internal/jsontext internal/scope",
 	"internal/apps":          "internal/id internal/problem internal/scope internal/signature",
 	"internal/home":          "internal/capability internal/id",
 	"internal/capability":    "internal/problem",
 	"internal/scope":         "internal/id internal/problem",
 	"internal/signature":     "",
 	"internal/problem":       "",
+	"internal/jsontext":      "",
 	"internal/id":            "",
 }
 

@@ -239,9 +239,8 @@ func (m *Manager) tell(f *shard.Farewell) {
 }
 
 func farewell(f *shard.Farewell) []byte {
-	installed := envelope.Describe(f.App, f.Installed)
 	if f.App.SmartApp() {
-		return envelope.Encode(f.App, envelope.Uninstall, envelope.Call{UninstallData: &envelope.UninstallData{InstalledApp: installed}})
+		return envelope.Encode(f.App, envelope.Uninstall, envelope.Call{UninstallData: &envelope.UninstallData{InstalledApp: envelope.Describe(f.App, f.Installed)}})
 	}
-	return envelope.Encode(f.App, envelope.Event, envelope.Call{EventData: &envelope.EventData{InstalledApp: installed, Events: []any{f.Event.Webhook("")}}})
+	return envelope.Events(f.App, f.Installed, "", 1, func(b []byte, _ int) []byte { return f.Event.AppendWebhook(b, "") })
 }

@@ -17,8 +17,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	go func() { // another thread that asks
-		for {
-			time.Now()
+		for time.Now().Year() > 0 {
 		}
 	}()
 	for started := time.Now(); time.Since(started) < time.Minute; time.Sleep(time.Millisecond) {

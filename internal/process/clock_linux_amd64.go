@@ -43,7 +43,17 @@ func (p *Hark) ShiftClock(by time.Duration) error {
 	if err != nil {
 		return err
 	}
-	code := binary.LittleEndian.AppendUint64(bytes.Clone(shiftedClock), uint64(int64(by/time.Second)))
+	seconds := binary.LittleEndian.AppendUint64(nil, uint64(int64(by/time.Second)))
+	there := make([]byte, len(shiftedClock))
+	if _, err := mem.ReadAt(there, int64(at)); err != nil {
+		return err
+	}
+	if bytes.Equal(there, shiftedClock) {
+		_, err := mem.WriteAt(seconds, int64(at)+int64(len(shiftedClock)))
+		return err
+	}
+	code := append(there[:0], shiftedClock...)
+	code = append(code, seconds...)
 	if uint64(len(code)) > size {
 		return fmt.Errorf("%s has %d bytes, too few for another of %d", clockFunction, size, len(code))
 	}

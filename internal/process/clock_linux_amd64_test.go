@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 	}
 	go func() { // another thread that asks
 		for time.Now().Year() > 0 {
+			runtime.Gosched()
 		}
 	}()
 	for started := time.Now(); time.Since(started) < time.Minute; time.Sleep(time.Millisecond) {

@@ -139,7 +139,7 @@ func (e *Event) Encode() []byte {
 func Decode(data []byte) (*Event, error) {
 	e := new(Event)
 	var err error
-	if len(data) > 0 && data[0] == packed {
+	if len(data) > 0 && data[0] == packedReport {
 		e, err = unpack(data)
 	} else {
 		err = json.Unmarshal(data, e)

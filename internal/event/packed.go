@@ -1,109 +1,66 @@
 package event
 
 import (
-	"encoding/binary"
-	"errors"
 	"time"
 
 	"hark/internal/capability"
 	"hark/internal/id"
+	"hark/internal/packed"
 )
 
 // Reports of devices are nearly all that a journal holds, so they are packed: a third of the size
-// of their JSON, and a tenth of the time to read. Ids come first, then the time, then texts, each after its
-// length.
-const (
-	packed      = 1 // the first byte; JSON begins with a brace
-	packedHead  = 2 + 5*16
-	stateChange = 1 << 0 // a bit of the second byte
-)
+// of their JSON, and a tenth of the time to read.
 
-var errPacked = errors.New("a packed report is cut off, or has something left over")
+// packedReport is the first byte of a packed report; that of JSON is a brace.
+const packedReport = 1
 
-// texts are a report's texts in the order in which they are packed.
-func (e *Event) texts() [8]string {
-	r := e.Device
-	return [8]string{r.Component, r.Capability, r.Attribute, string(r.Value), r.Unit, string(r.Data), r.CommandID, e.Trace}
-}
+// The bits of the second byte.
+const stateChange = 1 << 0
 
 func (e *Event) pack() []byte {
-	texts := e.texts()
-	size := packedHead + 2*binary.MaxVarintLen64
-	for _, t := range texts {
-		size += len(t) + 2
-	}
-	b := append(make([]byte, 0, size), packed, 0)
-	if e.Device.StateChange {
+	r := e.Device
+	b := append(make([]byte, 0, 192+len(r.Value)+len(r.Data)), packedReport, 0)
+	if r.StateChange {
 		b[1] |= stateChange
 	}
-	for _, of := range [][16]byte{e.ID, e.Location, e.Mode, e.InstalledApp, e.Device.Device} {
-		b = append(b, of[:]...)
-	}
-	b = binary.AppendVarint(b, e.Time.Unix())
-	b = binary.AppendUvarint(b, uint64(e.Time.Nanosecond()))
-	for _, t := range texts {
-		b = append(binary.AppendUvarint(b, uint64(len(t))), t...)
+	b = packed.AppendID(b, e.ID)
+	b = packed.AppendID(b, e.Location)
+	b = packed.AppendID(b, e.Mode)
+	b = packed.AppendID(b, e.InstalledApp)
+	b = packed.AppendID(b, r.Device)
+	b = packed.AppendInt(b, e.Time.Unix())
+	b = packed.AppendUint(b, uint64(e.Time.Nanosecond()))
+	for _, t := range [...]string{r.Component, r.Capability, r.Attribute, string(r.Value), r.Unit, string(r.Data), r.CommandID, e.Trace} {
+		b = packed.AppendText(b, t)
 	}
 	return b
 }
 
 func unpack(data []byte) (*Event, error) {
-	if len(data) < packedHead || data[1]&^stateChange != 0 {
-		return nil, errPacked
+	r := packed.NewReader(data)
+	e, d := &Event{Type: DeviceEvent}, &Report{}
+	kind, bits := r.Byte(), r.Byte()
+	d.StateChange = bits&stateChange != 0
+	e.Device, e.ID, e.Location, e.Mode, e.InstalledApp = d, packed.ID[id.Event](r), packed.ID[id.Location](r), packed.ID[id.Mode](r), packed.ID[id.InstalledApp](r)
+	d.Device = packed.ID[id.Device](r)
+	seconds, nanoseconds := r.Int(), r.Uint()
+	e.Time = time.Unix(seconds, int64(nanoseconds)).UTC()
+	d.Component, d.Capability, d.Attribute = r.Text(), r.Text(), r.Text()
+	value := r.Text()
+	d.Unit = r.Text()
+	content := r.Text()
+	d.CommandID, e.Trace = r.Text(), r.Text()
+	err := r.End()
+	if kind != packedReport || bits&^stateChange != 0 || nanoseconds >= uint64(time.Second) {
+		err = packed.ErrMalformed
 	}
-	var ids [5][16]byte
-	for i := range ids {
-		copy(ids[i][:], data[2+16*i:])
+	if err == nil {
+		d.Value, err = canonical(value)
 	}
-	rest := data[packedHead:]
-	seconds, n := binary.Varint(rest)
-	if n <= 0 {
-		return nil, errPacked
+	if err == nil {
+		d.Data, err = canonical(content)
 	}
-	rest = rest[n:]
-	nanoseconds, n := binary.Uvarint(rest)
-	if n <= 0 || nanoseconds >= uint64(time.Second) {
-		return nil, errPacked
-	}
-	all := string(rest[n:]) // of which the texts are parts
-	var texts [8]string
-	for i := range texts {
-		length, n := uvarint(all)
-		if n <= 0 || length > uint64(len(all)-n) {
-			return nil, errPacked
-		}
-		texts[i], all = all[n:n+int(length)], all[n+int(length):]
-	}
-	if all != "" {
-		return nil, errPacked
-	}
-	value, err := canonical(texts[3])
-	if err != nil {
-		return nil, err
-	}
-	content, err := canonical(texts[5])
-	if err != nil {
-		return nil, err
-	}
-	return &Event{
-		ID: id.Event(ids[0]), Type: DeviceEvent, Time: time.Unix(seconds, int64(nanoseconds)).UTC(), Location: id.Location(ids[1]), Mode: id.Mode(ids[2]),
-		InstalledApp: id.InstalledApp(ids[3]), Trace: texts[7],
-		Device: &Report{
-			Device: id.Device(ids[4]), Component: texts[0], Capability: texts[1], Attribute: texts[2], Value: value, Unit: texts[4], Data: content,
-			StateChange: data[1]&stateChange != 0, CommandID: texts[6],
-		},
-	}, nil
-}
-
-// uvarint is binary.Uvarint for text.
-func uvarint(s string) (v uint64, n int) {
-	for i := range min(len(s), binary.MaxVarintLen64) {
-		v |= uint64(s[i]&0x7f) << (7 * i)
-		if s[i] < 0x80 {
-			return v, i + 1
-		}
-	}
-	return 0, 0
+	return e, err
 }
 
 func canonical(text string) (capability.Value, error) {

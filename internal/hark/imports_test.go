@@ -43,10 +43,10 @@ var mayImport = map[string]string{
 	// pure
 	"internal/limits":        "internal/problem",
 	"internal/configuration": "internal/apps internal/home internal/id internal/problem",
-	"internal/subscription":  "internal/capability internal/event internal/id internal/problem internal/scope",
+	"internal/subscription":  "internal/capability internal/event internal/id internal/packed internal/problem internal/scope",
 	"internal/eventstream":   "internal/event internal/id internal/scope",
 	"internal/envelope":      "internal/apps internal/id internal/scope",
-	"internal/event":         "internal/capability internal/id internal/jsontext internal/scope",
+	"internal/event":         "internal/capability internal/id internal/jsontext internal/packed internal/scope",
 	"internal/apps":          "internal/id internal/problem internal/scope internal/signature",
 	"internal/home":          "internal/capability internal/id",
 	"internal/capability":    "internal/problem",
@@ -54,6 +54,7 @@ var mayImport = map[string]string{
 	"internal/signature":     "",
 	"internal/problem":       "",
 	"internal/jsontext":      "",
+	"internal/packed":        "",
 	"internal/id":            "",
 }
 

@@ -43,11 +43,14 @@ func (s *Store) Stalled() error { return s.stream.Stalled() }
 type Write struct {
 	Kind  string // such as "device"; of letters
 	ID    string // of letters, digits, "-", and "." between parts
-	Value any    // marshalled as JSON; nil deletes the record
+	Value any    // marshalled as JSON, but for [Raw]; nil deletes the record
 	// Brief says that the mark of the deleted record goes after minutes, not a day: of records that
 	// come and go all the time, or a start reads many marks.
 	Brief bool
 }
+
+// Raw is a value that is kept as it is. An empty one would be no record.
+type Raw []byte
 
 // markerTTL is how long the mark of a deleted record stays. The mark replaces the record;
 // it can go once no older copy of the record can come back.
@@ -110,6 +113,10 @@ func (w Write) entry() (engine.Entry, error) {
 		if e.TTL = markerTTL; w.Brief {
 			e.TTL = briefMarkerTTL
 		}
+		return e, nil
+	}
+	if raw, ok := w.Value.(Raw); ok {
+		e.Data = raw
 		return e, nil
 	}
 	var err error

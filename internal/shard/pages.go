@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
@@ -29,7 +28,7 @@ const pageBytes = 4 << 10
 func (p page) record(app id.InstalledApp, list []*subscription.Subscription) records.Write {
 	w := records.Write{Kind: kindSubscriptions, ID: app.String() + "." + strconv.FormatUint(uint64(p.number), 10)}
 	if len(list) > 0 {
-		w.Value = json.RawMessage(subscription.EncodeRecords(list))
+		w.Value = records.Raw(subscription.EncodeRecords(list))
 	}
 	return w
 }
@@ -41,7 +40,7 @@ func (in *installed) add(sub *subscription.Subscription) []records.Write {
 		last := &in.pages[n-1]
 		last.count++
 		w := last.record(*in.id, in.subscriptions[len(in.subscriptions)-int(last.count):])
-		if len(w.Value.(json.RawMessage)) <= pageBytes {
+		if len(w.Value.(records.Raw)) <= pageBytes {
 			return []records.Write{w}
 		}
 		last.count--

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,7 +27,7 @@ func TestPagesComeBack(t *testing.T) {
 					delete(kept, w.ID)
 					continue
 				}
-				kept[w.ID] = w.Value.(json.RawMessage)
+				kept[w.ID] = w.Value.(records.Raw)
 			}
 		}
 		for i := range rapid.IntRange(1, 120).Draw(t, "changes") {

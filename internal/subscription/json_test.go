@@ -133,7 +133,12 @@ func TestRecordsComeBack(t *testing.T) {
 }
 
 func FuzzDecodeRecords(f *testing.F) {
-	f.Add([]byte(`[{"id":"` + d1 + `","source":"DEVICE","device":"` + d1 + `","component":"*","capability":"*","attribute":"*","value":50.0,"from":1}]`))
+	s, err := ParseRequest([]byte(`{"sourceType":"DEVICE","device":{"deviceId":"` + d1 + `","value":50.0,"modes":["` + m1 + `"],"subscriptionName":"n"}}`))
+	if err != nil {
+		f.Fatal(err)
+	}
+	s.ID, s.App, s.From = id.New[id.Subscription](), someApp(), 300
+	f.Add(EncodeRecords([]*Subscription{s, s}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := DecodeRecords(data)
 		if err != nil {

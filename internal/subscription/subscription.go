@@ -32,7 +32,7 @@ const (
 )
 
 // sources lists what a request can name, with the member that holds its details and the
-// events that it brings.
+// events that it brings. Records hold places in it: add at the end.
 var sources = []struct {
 	source SourceType
 	key    string
@@ -78,23 +78,23 @@ type Filter struct {
 	Value           capability.Value // "" is any
 	StateChangeOnly bool
 
-	modes   packed // deliver only in one of these; none is always
-	devices packed // of DEVICE_LIFECYCLE and DEVICE_HEALTH; none is every one of the location
+	modes   packedIDs // deliver only in one of these; none is always
+	devices packedIDs // of DEVICE_LIFECYCLE and DEVICE_HEALTH; none is every one of the location
 }
 
-// packed is a list of ids as a string, so that filters can be compared.
-type packed string
+// packedIDs is a list of ids as a string, so that filters can be compared.
+type packedIDs string
 
-func pack[I ~[16]byte](ids []I) packed {
+func pack[I ~[16]byte](ids []I) packedIDs {
 	b := make([]byte, 0, 16*len(ids))
 	for _, i := range ids {
 		b = append(b, i[:]...)
 	}
-	return packed(b)
+	return packedIDs(b)
 }
 
 // unpack returns the list, never nil.
-func unpack[I ~[16]byte](p packed) []I {
+func unpack[I ~[16]byte](p packedIDs) []I {
 	ids := make([]I, 0, len(p)/16)
 	for ; len(p) > 0; p = p[16:] {
 		ids = append(ids, I([]byte(p[:16])))
@@ -102,7 +102,7 @@ func unpack[I ~[16]byte](p packed) []I {
 	return ids
 }
 
-func (p packed) holds(i [16]byte) bool {
+func (p packedIDs) holds(i [16]byte) bool {
 	for ; len(p) > 0; p = p[16:] {
 		if string(p[:16]) == string(i[:]) {
 			return true
@@ -111,7 +111,7 @@ func (p packed) holds(i [16]byte) bool {
 	return false
 }
 
-func (p packed) sorted() packed {
+func (p packedIDs) sorted() packedIDs {
 	ids := unpack[[16]byte](p)
 	slices.SortFunc(ids, func(a, b [16]byte) int { return slices.Compare(a[:], b[:]) })
 	return pack(slices.Compact(ids))

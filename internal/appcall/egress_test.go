@@ -3,10 +3,12 @@ package appcall
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,4 +107,46 @@ func TestEgressAtConnectTime(t *testing.T) {
 	if err := call(EgressAny, dripping.URL); err == nil || !strings.Contains(err.Error(), "did not answer within") {
 		t.Errorf("an answer that drips: %v", err)
 	}
+}
+
+// TestConnectionsToOneHostAreBounded makes more calls at once than a host gets connections, to one
+// that never answers.
+func TestConnectionsToOneHostAreBounded(t *testing.T) {
+	t.Parallel()
+	key, err := signature.Generate(signature.ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var opened atomic.Int32
+	hung := make(chan struct{})
+	hanging := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hung }))
+	hanging.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	hanging.Start()
+	t.Cleanup(func() { close(hung); hanging.Close() })
+	c := New(oneKey{key}, EgressAny, telemetry.New())
+	defer c.Close()
+	app := &apps.App{TargetURL: hanging.URL, Delivery: apps.Delivery{Signatures: []string{apps.SignECDSA}}}
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	var calls sync.WaitGroup
+	for range maxConnections + 100 {
+		calls.Go(func() {
+			if _, err := c.Call(ctx, app, Message{Body: []byte("{}")}); err == nil {
+				t.Error("a call is answered")
+			}
+		})
+	}
+	for deadline := time.Now().Add(5 * time.Second); opened.Load() < maxConnections && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond) // for one too many
+	if n := opened.Load(); n != maxConnections {
+		t.Errorf("%d connections to one host, want %d", n, maxConnections)
+	}
+	hangUp()
+	calls.Wait()
 }

@@ -1,20 +1,17 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
-
-// readBatch is how many messages a scan asks for at a time: many, because JetStream counts
-// what is left of the stream at each request.
-const readBatch = 2_500
 
 // Read returns up to limit messages from position from on whose key matches the filter, in
 // order, and the position after the last one that it looked at. The filter is a key in which
@@ -100,39 +97,56 @@ func (s *Stream) Scan(ctx context.Context, from uint64, fn func(Message) error) 
 	return <-failed
 }
 
-// readAll sends what was in the stream when it was opened, from a position on.
+// readAll sends what was in the stream when it was opened, from a position on. For so much a
+// consumer is made, which costs more than a request, and for each message less.
 func (s *Stream) readAll(ctx context.Context, from uint64, batches chan<- []Message) error {
-	deadline := time.Now().Add(scanPatience)
-	for from <= s.opened {
-		messages, next, err := s.Read(ctx, from, ">", readBatch)
+	if from > s.opened {
+		return nil
+	}
+	fail := func(err error) error { return fmt.Errorf("scan %s: %w", s.cfg.Name, err) }
+	consumer, err := s.engine.js.OrderedConsumer(ctx, s.cfg.Name, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1), InactiveThreshold: scanPatience,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	reading, err := consumer.Messages(jetstream.PullMaxMessages(scanAhead))
+	if err != nil {
+		return fail(err)
+	}
+	defer context.AfterFunc(ctx, reading.Stop)()
+	defer reading.Stop()
+	batch := make([]Message, 0, scanBatch)
+	for last := false; !last; {
+		m, err := reading.Next(jetstream.NextMaxWait(scanPatience))
 		if err != nil {
-			return err
+			return fail(cmp.Or(ctx.Err(), err))
 		}
-		for len(messages) > 0 && messages[len(messages)-1].Seq > s.opened {
-			messages = messages[:len(messages)-1]
+		at, err := m.Metadata()
+		if err != nil {
+			return fail(err)
 		}
-		select {
-		case batches <- messages:
-		case <-ctx.Done():
-			return ctx.Err()
+		key := strings.TrimPrefix(m.Subject(), s.cfg.Prefix+".")
+		if at.Sequence.Stream <= s.opened && key != openKey {
+			batch = append(batch, Message{Seq: at.Sequence.Stream, Time: at.Timestamp, Key: key, Data: m.Data()})
 		}
-		if next > max(from, 1) {
-			from, deadline = next, time.Now().Add(scanPatience)
-			continue
-		}
-		if time.Now().After(deadline) { // our mark is there, so this server lags behind
-			return errors.New("scan " + s.cfg.Name + ": the engine does not show what it acknowledged")
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
+		if last = at.Sequence.Stream >= s.opened; last || len(batch) == scanBatch { // our mark, or that of who came after us
+			select {
+			case batches <- batch:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			batch = make([]Message, 0, scanBatch)
 		}
 	}
 	return nil
 }
 
-const scanPatience = 30 * time.Second
+const (
+	scanBatch    = 500              // messages that are handed over at once
+	scanAhead    = 10_000           // messages that are under way
+	scanPatience = 30 * time.Second // for an engine that shows nothing
+)
 
 // First returns the position of the oldest message that the stream still has; one more than
 // the newest when it is empty.

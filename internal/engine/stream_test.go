@@ -207,3 +207,35 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkScan(b *testing.B) {
+	const entries = 100_000
+	e := enginetest.Open(b, engine.Config{Dir: b.TempDir()})
+	open := func() *engine.Stream {
+		s, err := e.OpenStream(b.Context(), config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	batch := make([]engine.Entry, engine.MaxAppend)
+	for i := range batch {
+		batch[i] = engine.Entry{Key: fmt.Sprint("home.", i), Data: make([]byte, 400)}
+	}
+	for range entries / len(batch) {
+		if _, err := s.AppendWait(b.Context(), batch...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.Close()
+	s = open() // a scan reads what was there when the stream was opened
+	defer s.Close()
+	for b.Loop() {
+		n := 0
+		if err := s.Scan(b.Context(), 1, func(engine.Message) error { n++; return nil }); err != nil || n != entries {
+			b.Fatalf("%d entries, %v", n, err)
+		}
+	}
+	b.ReportMetric(entries*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}

@@ -61,7 +61,7 @@ func TestConsoleInARealBrowser(t *testing.T) {
 	t.Parallel()
 	ctx := browser(t)
 	h := start(t, "--listen", "127.0.0.1:0")
-	down, err := torture.NewReceiver("power-log")
+	down, err := torture.NewReceiver("power-log", "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}

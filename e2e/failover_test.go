@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,26 +55,62 @@ func startNATS(t *testing.T, n enginetest.Node) (kill func()) {
 	return kill
 }
 
+// link is where a hark of several runs, and how it is connected.
+type link struct {
+	run       []string   // what runs a program there; none for right here
+	listen    string     // its own address
+	nats      []string   // where it finds each NATS server
+	apps      string     // where it finds apps
+	interrupt func(bool) // lets nothing through between it and NATS, and tells nobody; or all again
+}
+
+// links connects so many harks to NATS: by network namespaces if there can be any, else through
+// programs that stand between.
+func links(t *testing.T, nodes []enginetest.Node, count int) []link {
+	t.Helper()
+	list, err := namespaces(t, nodes, count)
+	if err == nil {
+		return list
+	}
+	t.Logf("without network namespaces: %v", err)
+	list = nil
+	for range count {
+		l := link{listen: "127.0.0.1:0", apps: "127.0.0.1"}
+		var wires []*wire
+		for _, n := range nodes {
+			w := newWire(t, "127.0.0.1:"+strconv.Itoa(n.Client))
+			wires, l.nats = append(wires, w), append(l.nats, w.Addr().String())
+		}
+		l.interrupt = func(is bool) {
+			for _, w := range wires {
+				w.interrupt(is)
+			}
+		}
+		list = append(list, l)
+	}
+	return list
+}
+
 // member is a hark of several on a cluster, which is started again whenever it ends.
 type member struct {
+	link
 	name  string
+	dir   string
 	now   atomic.Pointer[process.Hark]
-	wires []*wire // to each NATS server
 	ended []string
 }
 
-func (m *member) args(dir string) []string {
-	var urls []string
-	for _, w := range m.wires {
-		urls = append(urls, "nats://"+w.Addr().String())
-	}
-	return []string{"--data", dir, "--nats-url", strings.Join(urls, ","), "--nats-replicas", "3"}
+// command returns how the member runs a hark with the arguments.
+func (m *member) command(binary string, args ...string) []string {
+	args = append(args, "--data", m.dir, "--nats-url", "nats://"+strings.Join(m.nats, ",nats://"), "--nats-replicas", "3")
+	return slices.Concat(m.run, []string{binary}, args)
 }
 
 // keep runs the member's hark, again and again, until ctx ends.
-func (m *member) keep(ctx context.Context, binary, dir string) {
+func (m *member) keep(ctx context.Context, binary string) {
 	for ctx.Err() == nil {
-		p, err := process.Start(ctx, binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--egress", "any"}, m.args(dir)...)...)
+		command := m.command(binary, "serve", "--listen", m.listen, "--egress", "any")
+		p, err := process.Start(ctx, command[0], command[1:]...)
 		if err != nil {
 			if ctx.Err() == nil {
 				m.ended = append(m.ended, err.Error())
@@ -92,12 +129,6 @@ func (m *member) keep(ctx context.Context, binary, dir string) {
 	}
 }
 
-func (m *member) interrupt(is bool) {
-	for _, w := range m.wires {
-		w.interrupt(is)
-	}
-}
-
 func (m *member) ready() bool {
 	p := m.now.Load()
 	return p != nil && p.Ready()
@@ -112,28 +143,26 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	nodes := enginetest.Nodes(t)
+	members := []*member{{name: "a", dir: t.TempDir()}, {name: "b", dir: t.TempDir()}}
+	for i, l := range links(t, nodes, len(members)) {
+		members[i].link = l
+	}
 	kills := make([]func(), len(nodes))
 	for i, n := range nodes {
 		kills[i] = startNATS(t, n)
 	}
-	members := []*member{{name: "a"}, {name: "b"}}
-	dirs := []string{t.TempDir(), t.TempDir()}
-	for _, m := range members {
-		for _, n := range nodes {
-			m.wires = append(m.wires, newWire(t, "127.0.0.1:"+strconv.Itoa(n.Client)))
-		}
-	}
 	token := ""
 	wait(t, "a token is made: the cluster answers", time.Minute, func() bool {
-		out, err := exec.Command(path, append([]string{"token", "create"}, members[0].args(dirs[0])...)...).Output()
+		command := members[0].command(path, "token", "create")
+		out, err := exec.Command(command[0], command[1:]...).Output()
 		token = strings.TrimSpace(string(out))
 		return err == nil
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { cancel(); running.Wait() })
-	for i, m := range members {
-		running.Go(func() { m.keep(ctx, path, dirs[i]) })
+	for _, m := range members {
+		running.Go(func() { m.keep(ctx, path) })
 	}
 
 	// One of them is active, and known by its probe, as to a load balancer.
@@ -174,7 +203,7 @@ func TestFailover(t *testing.T) {
 	p.LocationID = location.LocationID
 	var receivers []*torture.Receiver
 	for _, name := range []string{"steady", "down until the end"} {
-		r, err := torture.NewReceiver(name)
+		r, err := torture.NewReceiver(name, members[0].apps)
 		if err != nil {
 			t.Fatal(err)
 		}

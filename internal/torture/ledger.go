@@ -108,9 +108,9 @@ func drip(b *bufio.ReadWriter) {
 
 var down = mood{"is down", moods[0].answer}
 
-// NewReceiver starts a receiver on this machine.
-func NewReceiver(name string) (*Receiver, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// NewReceiver starts a receiver on an address of this machine.
+func NewReceiver(name, address string) (*Receiver, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		return nil, err
 	}

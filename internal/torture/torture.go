@@ -166,7 +166,7 @@ func (k *rack) furnish() error {
 		{"batches", &k.batches, map[string]any{"maxEvents": 50, "maxDelay": "20ms", "signatures": []string{"ECDSA", "STANDARD_WEBHOOKS"}}},
 		{"down until the end", &k.late, map[string]any{"maxEvents": 100}},
 	} {
-		receiver, err := NewReceiver(r.name)
+		receiver, err := NewReceiver(r.name, "127.0.0.1")
 		if err != nil {
 			return err
 		}

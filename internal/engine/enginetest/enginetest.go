@@ -132,9 +132,10 @@ func cluster(tb testing.TB) (urls string, ok bool) {
 type Node struct {
 	Name     string
 	Dir      string
-	Client   int   // port of clients
-	Cluster  int   // port of the other servers
-	Clusters []int // those of all
+	Host     string // address for clients
+	Client   int    // and its port
+	Cluster  int    // port of the other servers
+	Clusters []int  // those of all
 }
 
 // Nodes returns the three of a cluster, which nobody has started yet.
@@ -146,7 +147,7 @@ func Nodes(tb testing.TB) []Node {
 	nodes := make([]Node, count)
 	for i := range nodes {
 		name := fmt.Sprintf("n%d", i)
-		nodes[i] = Node{name, filepath.Join(dir, name), ports[i], ports[count+i], ports[count:]}
+		nodes[i] = Node{name, filepath.Join(dir, name), "127.0.0.1", ports[i], ports[count+i], ports[count:]}
 	}
 	return nodes
 }
@@ -157,7 +158,7 @@ func (n Node) options() *server.Options {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
 	}
 	return &server.Options{
-		ServerName: n.Name, Host: "127.0.0.1", Port: n.Client, JetStream: true, StoreDir: n.Dir, SyncAlways: true, NoSigs: true, NoLog: true,
+		ServerName: n.Name, Host: n.Host, Port: n.Client, JetStream: true, StoreDir: n.Dir, SyncAlways: true, NoSigs: true, NoLog: true,
 		// Clients know the addresses they were given and no others, so that a test can stand between.
 		Cluster: server.ClusterOpts{Name: "hark", Host: "127.0.0.1", Port: n.Cluster, NoAdvertise: true},
 		Routes:  server.RoutesFromStr(strings.Join(routes, ",")),

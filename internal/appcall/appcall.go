@@ -37,7 +37,6 @@ type Caller struct {
 	transport *http.Transport
 	keys      Keys
 	signing   chan struct{} // one token for each signature under way: signing is all processor
-	ahead     chan struct{} // likewise, for those made ahead: no more wait among those that are due
 	tel       *telemetry.Telemetry
 	unable    atomic.Pointer[error] // why the newest call could not be signed; nil when it could
 }
@@ -58,8 +57,7 @@ func New(keys Keys, to Egress, tel *telemetry.Telemetry) *Caller {
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  true,
 	}
-	processors := runtime.GOMAXPROCS(0)
-	return &Caller{transport: transport, keys: keys, tel: tel, signing: make(chan struct{}, processors), ahead: make(chan struct{}, processors)}
+	return &Caller{transport: transport, keys: keys, tel: tel, signing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // Err returns why calls cannot be signed, nil while they can.
@@ -124,12 +122,6 @@ const fresh = 5 * time.Second
 // Prepare signs a call that is about to come, while others are under way. Without it Call signs
 // by itself, and so it does when too much time has passed.
 func (c *Caller) Prepare(ctx context.Context, app *apps.App, m *Message) (err error) {
-	select {
-	case c.ahead <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-c.ahead }()
 	m.request, err = c.signed(ctx, app, m)
 	m.signedAt = time.Now()
 	return err

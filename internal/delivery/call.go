@@ -73,8 +73,14 @@ func (l *line) next(d *Dispatcher, app *apps.App, in *apps.Installed, parcels []
 	}
 	for forward && len(*l) < lineLength && len(rest) > 0 {
 		n := min(size, len(rest))
-		*l = append(*l, d.callAhead(app, in, rest[:n]))
-		rest = rest[n:]
+		ordered := &call{app: app, in: in, parcels: rest[:n], ready: make(chan struct{})}
+		select {
+		case d.orders <- ordered:
+			*l, rest = append(*l, ordered), rest[n:]
+			continue
+		default: // the makers have enough to do
+		}
+		break
 	}
 	if first.ready != nil {
 		<-first.ready
@@ -82,17 +88,20 @@ func (l *line) next(d *Dispatcher, app *apps.App, in *apps.Installed, parcels []
 	return first
 }
 
-// callAhead makes and signs a call beside what else happens.
-func (d *Dispatcher) callAhead(app *apps.App, in *apps.Installed, parcels []parcel) *call {
-	later := &call{app: app, in: in, parcels: parcels, ready: make(chan struct{})}
-	d.pumps.Go(func() {
-		defer close(later.ready)
-		made := d.call(app, in, parcels, to{})
-		later.allowed, later.withheld, later.message = made.allowed, made.withheld, made.message
-		if len(later.allowed) > 0 {
+// maxOrders is how many calls of all apps may wait to be made ahead.
+const maxOrders = 256
+
+// makeAhead makes and signs what is ordered, until the dispatcher stops. There is a maker for each
+// processor: more would have calls that are due wait among those that are not, and one that goes on
+// has its stack already.
+func (d *Dispatcher) makeAhead() {
+	for ordered := range d.orders {
+		made := d.call(ordered.app, ordered.in, ordered.parcels, to{})
+		ordered.allowed, ordered.withheld, ordered.message = made.allowed, made.withheld, made.message
+		if len(ordered.allowed) > 0 {
 			// What goes wrong is tried again when its turn has come, and told then.
-			_ = d.caller.Prepare(d.ctx, app, &later.message)
+			_ = d.caller.Prepare(d.ctx, ordered.app, &ordered.message)
 		}
-	})
-	return later
+		close(ordered.ready)
+	}
 }

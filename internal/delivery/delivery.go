@@ -89,6 +89,8 @@ type Dispatcher struct {
 	ctx    context.Context // of deliveries; ends when stopping takes too long
 	cancel context.CancelFunc
 	pumps  sync.WaitGroup
+	orders chan *call // to be made ahead
+	makers sync.WaitGroup
 
 	mu         sync.Mutex
 	cursors    map[id.InstalledApp]*cursor // only of apps for which something waits
@@ -162,7 +164,7 @@ type item struct {
 func New(ctx context.Context, log *slog.Logger, dir Apps, j Journal, caller Caller, noting Log, home Home, guardrails limits.Limits, tel *telemetry.Telemetry) *Dispatcher {
 	d := &Dispatcher{
 		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, attempts: noting, home: home, limits: guardrails, tel: tel,
-		cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
+		orders: make(chan *call, maxOrders), cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
 		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
 		refused: map[id.InstalledApp]refusedBy{}, replays: map[id.InstalledApp][]*Replay{}, changed: map[string]*Refused{}, retrying: map[id.InstalledApp]bool{},
 	}
@@ -198,6 +200,9 @@ func (d *Dispatcher) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.started, d.startedAt = true, time.Now()
+	for range lineLength {
+		d.makers.Go(d.makeAhead)
+	}
 	for _, c := range d.cursors {
 		d.start(c)
 	}
@@ -381,6 +386,8 @@ func (d *Dispatcher) Stop(ctx context.Context) {
 		<-done
 	}
 	d.cancel()
+	close(d.orders)
+	d.makers.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for app, c := range d.cursors {

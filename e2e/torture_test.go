@@ -15,8 +15,7 @@ import (
 var tortureFor = flag.Duration("torture", time.Minute, "how long TestTorture disturbs a hark; hours are fine, with -timeout 0")
 
 // TestTorture does to a hark what machines and people do to programs, by all means there are here,
-// and closes the ledger. The ledger is printed where CI=true, and with what
-// was done under -v and on a failure.
+// and closes the ledger. It is printed, with what was done, under -v and on a failure.
 func TestTorture(t *testing.T) {
 	path, err := binary()
 	if err != nil {
@@ -43,14 +42,22 @@ func TestTorture(t *testing.T) {
 	}
 }
 
-// show prints the ledger, and fails the test for the problems in it.
+// show prints the ledger, also to the file that HARK_LEDGER names, and fails the test for the
+// problems in it.
 func show(t *testing.T, report *torture.Report) {
 	t.Helper()
 	var ledger strings.Builder
 	report.Print(&ledger)
 	t.Logf("\n%s", &ledger)
-	if os.Getenv("CI") == "true" {
-		fmt.Print(&ledger)
+	if path := os.Getenv("HARK_LEDGER"); path != "" {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := fmt.Fprintf(f, "%s\n%s\n", t.Name(), &ledger); err != nil {
+			t.Error(err)
+		}
 	}
 	if n := len(report.Problems()); n > 0 {
 		t.Errorf("the ledger shows %d problems", n)

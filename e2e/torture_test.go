@@ -4,7 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,12 +31,9 @@ func TestTorture(t *testing.T) {
 			t.Errorf("%s: %d events acknowledged, %d arrived: too few to say anything", e.Receiver, e.Acknowledged, e.Arrived)
 		}
 	}
-	must := []string{"SIGKILL", "SIGSTOP", "SIGTERM", "SIGKILL at the end"}
-	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" {
-		must = append(must, "clock jump")
-	}
-	for _, what := range must {
-		if report.Disturbances[what] == 0 {
+	for _, what := range []string{"SIGKILL", "SIGSTOP", "SIGTERM", "SIGKILL at the end", "clock jump", "full disk", "read-only disk"} {
+		could := !slices.ContainsFunc(report.Not, func(not string) bool { return strings.Contains(not, what) })
+		if report.Disturbances[what] == 0 && (could || os.Getenv("CI") == "true") {
 			t.Errorf("there was no %s", what)
 		}
 	}

@@ -42,6 +42,9 @@ func TestShiftClock(t *testing.T) {
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	p := &Hark{PID: cmd.Process.Pid, cmd: cmd}
+	if err := p.ShiftClock(0); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("the clock of a process cannot be set here: ", err)
+	}
 	lines := bufio.NewScanner(out)
 	for _, by := range []time.Duration{0, time.Hour, -3 * time.Hour, 26 * time.Hour, 0} {
 		if err := p.ShiftClock(by); err != nil {

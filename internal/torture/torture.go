@@ -100,7 +100,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Disk {
 		var err error
 		if k.disk, err = mountDisk(cfg.Dir); err != nil {
-			k.report.Not = append(k.report.Not, fmt.Sprintf("full and read-only disk: %v", err))
+			k.report.Not = append(k.report.Not, fmt.Sprintf("full disk, read-only disk: %v", err))
 		} else {
 			defer k.disk.unmount()
 		}
@@ -114,7 +114,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	defer k.close()
 	if err := k.hark.Load().ShiftClock(0); err != nil {
-		k.report.Not = append(k.report.Not, fmt.Sprintf("jumps of the clock: %v", err))
+		k.report.Not = append(k.report.Not, fmt.Sprintf("clock jumps: %v", err))
 	} else {
 		k.clocks = true
 	}

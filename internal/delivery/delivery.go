@@ -94,6 +94,7 @@ type Dispatcher struct {
 
 	mu         sync.Mutex
 	cursors    map[id.InstalledApp]*cursor // only of apps for which something waits
+	endpoints  map[id.App]*endpoint        // only of those where the last call failed
 	last       map[id.Location]uint64      // position of each location's newest event
 	dispatched uint64                      // every event up to here has been offered
 	held       atomic.Int64                // items that cursors have read ahead
@@ -127,6 +128,7 @@ type Counters struct {
 // dispatcher's mu, except that the pump alone uses what it reads ahead.
 type cursor struct {
 	app      id.InstalledApp
+	endpoint id.App // whose app it is, once it was called
 	location id.Location
 	queue    []item // when not behind: what waits, the one under way first
 	behind   bool   // fed from the journal after position
@@ -164,7 +166,7 @@ type item struct {
 func New(ctx context.Context, log *slog.Logger, dir Apps, j Journal, caller Caller, noting Log, home Home, guardrails limits.Limits, tel *telemetry.Telemetry) *Dispatcher {
 	d := &Dispatcher{
 		log: log.With("component", "delivery"), directory: dir, journal: j, caller: caller, attempts: noting, home: home, limits: guardrails, tel: tel,
-		orders: make(chan *call, maxOrders), cursors: map[id.InstalledApp]*cursor{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
+		orders: make(chan *call, maxOrders), cursors: map[id.InstalledApp]*cursor{}, endpoints: map[id.App]*endpoint{}, last: map[id.Location]uint64{}, caughtUp: map[id.InstalledApp]bool{},
 		gaps: map[id.InstalledApp][]Gap{}, newGaps: map[id.InstalledApp][]Gap{},
 		refused: map[id.InstalledApp]refusedBy{}, replays: map[id.InstalledApp][]*Replay{}, changed: map[string]*Refused{}, retrying: map[id.InstalledApp]bool{},
 	}
@@ -273,6 +275,16 @@ func (c *cursor) fallBehind() {
 
 // Wake tries an app again now, because what held it back may have changed.
 func (d *Dispatcher) Wake(app id.InstalledApp) {
+	d.mu.Lock()
+	if c := d.cursors[app]; c != nil {
+		delete(d.endpoints, c.endpoint)
+	}
+	d.mu.Unlock()
+	d.wake(app)
+}
+
+// wake has a cursor go on.
+func (d *Dispatcher) wake(app id.InstalledApp) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c := d.cursors[app]; c != nil {

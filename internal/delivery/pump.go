@@ -46,6 +46,9 @@ type held struct{ error }
 // pump delivers what waits for one app, in order, until nothing waits, or an attempt fails
 // and the rest waits for a timer. It is the only goroutine that an app ever has for that.
 func (d *Dispatcher) pump(c *cursor) {
+	if !d.mayCall(c) {
+		return
+	}
 	for {
 		batch, ok := d.next(c)
 		if !ok {
@@ -137,7 +140,7 @@ func (d *Dispatcher) gathers(c *cursor) bool {
 		return false
 	}
 	c.gathering = true
-	c.timer = time.AfterFunc(left, func() { d.Wake(c.app) })
+	c.timer = time.AfterFunc(left, func() { d.wake(c.app) })
 	return true
 }
 
@@ -270,25 +273,26 @@ func (d *Dispatcher) sleep(c *cursor, err error) (tooLong bool) {
 		d.log.Warn("events wait", "installedApp", c.app, "because", h.Error())
 		return false
 	}
+	if p, ok := err.(paced); ok { // likewise
+		d.rest(c, p.wait)
+		return false
+	}
 	wait := delay(c.failures + 1)
 	f, down := err.(*appcall.Failure) // unwrapped, too
 	if down {
-		wait = max(wait, min(f.RetryAfter, maxRetryAfter))
-		c.window = 1
-		if c.down.IsZero() {
-			c.down = time.Now()
-		}
+		wait = d.failed(c, f)
 	}
-	if p, ok := err.(paced); ok { // likewise
-		wait = p.wait
-	} else {
-		c.failures++
-		d.tel.Retried.WithLabelValues("down").Inc()
-	}
-	c.next = time.Now().Add(wait)
-	c.timer = time.AfterFunc(wait, func() { d.Wake(c.app) })
+	c.failures++
+	d.tel.Retried.WithLabelValues("down").Inc()
+	d.rest(c, wait)
 	d.log.Warn("delivery failed, trying again", "installedApp", c.app, "err", err, "failures", c.failures, "in", wait.Round(time.Millisecond))
-	return down && time.Since(c.down) > time.Duration(c.how.PauseAfter) && time.Since(d.startedAt) > startGrace
+	return down && d.downTooLong(c)
+}
+
+// downTooLong reports whether the cursor's endpoint has been down for so long that it is to be
+// paused. The caller holds mu.
+func (d *Dispatcher) downTooLong(c *cursor) bool {
+	return time.Since(c.down) > time.Duration(c.how.PauseAfter) && time.Since(d.startedAt) > startGrace
 }
 
 // startGrace is how long no app is paused for being down after a start: the app may have been well
@@ -393,6 +397,7 @@ func (d *Dispatcher) advance(c *cursor, sent []parcel) {
 	if c.failures > 0 {
 		d.log.Info("app answers again", "installedApp", c.app, "failures", c.failures, "behindFor", time.Since(c.since).Round(time.Millisecond))
 	}
+	d.answered(c)
 	c.failures, c.failure, c.down, c.gathered = 0, "", time.Time{}, time.Time{}
 	if c.window *= 2; c.window >= c.how.MaxEvents {
 		c.window = 0

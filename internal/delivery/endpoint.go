@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"hark/internal/appcall"
-	"hark/internal/id"
 )
 
 // endpoint is the circuit of an app's endpoint, which all who have installed the app share. It is
@@ -20,6 +19,8 @@ type endpoint struct {
 	until   time.Time // nobody calls before; who calls then is the probe, and moves it on
 	next    *cursor   // who is to do that
 	probe   *cursor   // who does, while a call is under way
+
+	resting map[*cursor]struct{} // who waits for that, and some that do not any more
 }
 
 const (
@@ -28,7 +29,8 @@ const (
 	downAfter = 5
 	// reopenEvery is the time between cursors that go on when the endpoint is back: it gets what
 	// waits for a thousand homes in a second, not that of all at once.
-	reopenEvery = time.Millisecond
+	reopenEvery  = time.Millisecond
+	reopenAtOnce = 1000 // of which the timers are set at a time
 )
 
 // isDown reports whether the circuit is open. The caller holds mu.
@@ -58,7 +60,7 @@ func (d *Dispatcher) mayCall(c *cursor) bool {
 		return true
 	}
 	c.fallBehind()
-	c.running, c.failure, c.window = false, e.failure, 1
+	c.running, c.failure, c.window, e.resting[c] = false, e.failure, 1, struct{}{}
 	if c.down.IsZero() {
 		c.down = e.since
 	}
@@ -94,7 +96,7 @@ func (d *Dispatcher) failed(c *cursor, f *appcall.Failure) time.Duration {
 	}
 	e := d.endpoints[c.endpoint]
 	if e == nil {
-		e = &endpoint{since: now}
+		e = &endpoint{since: now, resting: map[*cursor]struct{}{}}
 		d.endpoints[c.endpoint] = e
 	}
 	e.failure = f.Message
@@ -111,7 +113,7 @@ func (d *Dispatcher) failed(c *cursor, f *appcall.Failure) time.Duration {
 		after := max(delay(e.probes), min(f.RetryAfter, maxRetryAfter))
 		e.until = now.Add(after)
 		wait = max(wait, after)
-		if e.next = d.leastFailed(c.endpoint); e.next != nil {
+		if e.next = e.leastFailed(); e.next != nil {
 			e.next.timer.Stop()
 			d.rest(e.next, after)
 			wait = max(wait, after+rand.N(lastDelay))
@@ -121,24 +123,30 @@ func (d *Dispatcher) failed(c *cursor, f *appcall.Failure) time.Duration {
 	default: // it was under way when the circuit opened
 		wait = max(wait, e.until.Sub(now)+rand.N(lastDelay))
 	}
+	e.resting[c] = struct{}{}
 	return wait
 }
 
-// waiting are the cursors that rest until an endpoint is tried again, in no order. The caller holds mu.
-func (d *Dispatcher) waiting(of id.App) iter.Seq[*cursor] {
+// waiting are the cursors that wait for the endpoint, in no order. The caller holds mu.
+func (e *endpoint) waiting() iter.Seq[*cursor] {
 	return func(yield func(*cursor) bool) {
-		for _, c := range d.cursors {
-			if c.endpoint == of && c.behind && !c.running && !c.next.IsZero() && !yield(c) {
+		for c := range e.resting {
+			if !c.rests() {
+				delete(e.resting, c)
+			} else if !yield(c) {
 				return
 			}
 		}
 	}
 }
 
-// leastFailed returns a cursor that waits for an endpoint and has failed as rarely as any, nil for none.
-// The caller holds mu.
-func (d *Dispatcher) leastFailed(of id.App) (least *cursor) {
-	for c := range d.waiting(of) {
+// rests reports whether a timer will have the cursor tried again. The caller holds mu.
+func (c *cursor) rests() bool { return c.behind && !c.running && !c.removed && !c.next.IsZero() }
+
+// leastFailed returns a cursor that waits and has failed as rarely as any, nil for none. The caller
+// holds mu.
+func (e *endpoint) leastFailed() (least *cursor) {
+	for c := range e.waiting() {
 		if least == nil || c.failures < least.failures {
 			if least = c; c.failures == 0 {
 				break
@@ -158,11 +166,28 @@ func (d *Dispatcher) answered(c *cursor) {
 	if !e.isDown() {
 		return
 	}
-	waiting := 0
-	for other := range d.waiting(c.endpoint) {
-		other.timer.Stop()
-		d.rest(other, time.Duration(waiting)*reopenEvery)
-		waiting++
+	waiting := slices.Collect(e.waiting())
+	d.log.Info("an endpoint is up again", "app", c.endpoint, "waiting", len(waiting), "downFor", time.Since(e.since).Round(time.Millisecond))
+	d.reopen(waiting)
+}
+
+// reopen has cursors go on whose endpoint is back, one after the other. The caller holds mu.
+func (d *Dispatcher) reopen(list []*cursor) {
+	if d.stopping {
+		return
 	}
-	d.log.Info("an endpoint is up again", "app", c.endpoint, "waiting", waiting, "downFor", time.Since(e.since).Round(time.Millisecond))
+	n := min(len(list), reopenAtOnce)
+	for i, c := range list[:n] {
+		if c.rests() {
+			c.timer.Stop()
+			d.rest(c, time.Duration(i)*reopenEvery)
+		}
+	}
+	if left := list[n:]; len(left) > 0 {
+		time.AfterFunc(reopenAtOnce*reopenEvery, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.reopen(left)
+		})
+	}
 }

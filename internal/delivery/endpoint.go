@@ -60,7 +60,8 @@ func (d *Dispatcher) mayCall(c *cursor) bool {
 		return true
 	}
 	c.fallBehind()
-	c.running, c.failure, c.window, e.resting[c] = false, e.failure, 1, struct{}{}
+	c.running, c.window, e.resting[c] = false, 1, struct{}{}
+	c.failure = "the endpoint is down for all who have installed the app, who probe it in turn: " + e.failure
 	if c.down.IsZero() {
 		c.down = e.since
 	}

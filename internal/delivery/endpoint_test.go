@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +122,20 @@ func TestACrowdSharesACircuitInVirtualTime(t *testing.T) {
 		calls, _ := h.was()
 		if len(calls) < 60 || len(calls) > 2*2*60+20 {
 			t.Errorf("%d probes in two hours, want about one or two a minute", len(calls))
+		}
+		var st telemetry.State
+		h.d.Observe(&st)
+		if st.EndpointsDown != 1 || st.Waiting+st.Delivering != size {
+			t.Errorf("%d endpoints are down, and %d wait for them", st.EndpointsDown, st.Waiting)
+		}
+		told := 0
+		for _, in := range h.all {
+			if s := h.d.Status(in); strings.Contains(s.LastFailure, "in turn: answered 503") && !s.DownSince.IsZero() && !s.NextAttempt.IsZero() {
+				told++
+			}
+		}
+		if told < size-120 { // the others have probed it
+			t.Errorf("%d of %d are told why they wait", told, size)
 		}
 		h.becomes(func(string) error { return nil })
 		time.Sleep(2*time.Minute + time.Second)

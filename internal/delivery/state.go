@@ -22,6 +22,11 @@ func (d *Dispatcher) Observe(st *telemetry.State) {
 			st.OldestBehind = max(st.OldestBehind, now.Sub(c.since))
 		}
 	}
+	for _, e := range d.endpoints {
+		if e.isDown() {
+			st.EndpointsDown++
+		}
+	}
 	for _, refused := range d.refused {
 		waiting, dead := refused.count()
 		st.Refused += waiting

@@ -95,6 +95,7 @@ type State struct {
 	Locations, Devices, InstalledApps, Paused         int
 	Subscriptions, OpenStreams                        int
 	Delivering, Waiting, Queued, Refused, DeadLetters int
+	EndpointsDown                                     int
 	OldestBehind                                      time.Duration
 	JournalPosition, StreamMessages, DroppedAttempts  uint64
 	FreeBytes                                         int64 // -1 when it is not known
@@ -116,6 +117,7 @@ var gauges = []struct {
 	gauge("hark_event_streams", "Open event streams.", func(s *State) float64 { return float64(s.OpenStreams) }),
 	gauge("hark_apps_delivering", "Installed apps to which events are on their way.", func(s *State) float64 { return float64(s.Delivering) }),
 	gauge("hark_apps_waiting", "Installed apps whose events wait: the endpoint is down, or something holds them.", func(s *State) float64 { return float64(s.Waiting) }),
+	gauge("hark_endpoints_down", "Endpoints that are taken for down, and probed for all who have installed their app.", func(s *State) float64 { return float64(s.EndpointsDown) }),
 	gauge("hark_queued_events", "Events that wait in memory for apps; those of apps that are behind wait in the journal.", func(s *State) float64 { return float64(s.Queued) }),
 	gauge("hark_oldest_behind_seconds", "Since when the app that is behind for longest is behind.", func(s *State) float64 { return s.OldestBehind.Seconds() }),
 	gauge("hark_refused_events", "Events that apps refused and that are tried again.", func(s *State) float64 { return float64(s.Refused) }),

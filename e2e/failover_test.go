@@ -209,9 +209,11 @@ func TestFailover(t *testing.T) {
 		}
 		t.Cleanup(r.Close)
 		receivers = append(receivers, r)
-		if _, err := p.Install(fmt.Sprintf("failover-%d", len(receivers)), r.URL, map[string]any{"maxEvents": 50}); err != nil {
+		installed, err := p.Install(fmt.Sprintf("failover-%d", len(receivers)), r.URL, map[string]any{"maxEvents": 50})
+		if err != nil {
 			t.Fatal(err)
 		}
+		r.Expect(installed)
 	}
 	receivers[1].Down(true)
 	var feeders []*torture.Feeder

@@ -29,6 +29,14 @@ type Refused struct {
 	Failure      string          `json:"failure"`
 	Next         time.Time       `json:"nextAttempt,omitzero"`
 	Dead         bool            `json:"dead"` // it is not tried any more
+
+	due time.Time // Next by the monotonic clock, which nobody sets
+}
+
+// tryIn sets when it is tried again.
+func (r *Refused) tryIn(wait time.Duration) {
+	r.due = time.Now().Add(wait)
+	r.Next = r.due.UTC()
 }
 
 // Key tells an app's refused events apart.
@@ -94,11 +102,11 @@ func (d *Dispatcher) again(old *Refused, schedule []apps.Duration, failure strin
 	}
 	d.tel.Retried.WithLabelValues("refused").Inc()
 	wait := time.Duration(schedule[r.Attempts-1])
-	r.Next = now.Add(wait + rand.N(wait/10+1))
+	r.tryIn(wait + rand.N(wait/10+1))
 	d.keep(&r)
 	d.log.Warn("the app refused an event; it is tried again while the app moves on", "installedApp", r.InstalledApp, "event", r.Event, "subscription", r.Name, "failure", failure,
 		"attempts", r.Attempts, "next", r.Next)
-	d.alarmAt(r.Next)
+	d.alarmAt(r.due)
 }
 
 // bury makes a refused event a dead letter. The caller holds mu.
@@ -140,12 +148,11 @@ func (d *Dispatcher) drop(r *Refused) {
 // RestoreRefused notes a refused event of before. It comes before Start. Nothing waits for longer
 // than was meant because the clock is set back, before or after.
 func (d *Dispatcher) RestoreRefused(r *Refused) {
-	if now := time.Now().UTC(); !r.Dead {
-		from := now
-		if now.Before(r.Last) {
+	if from := time.Now(); !r.Dead {
+		if from.Before(r.Last) {
 			from = r.Last
 		}
-		r.Next = now.Add(r.Next.Sub(from)) // by the monotonic clock from now on
+		r.tryIn(r.Next.Sub(from))
 	}
 	d.keep(r)
 	delete(d.changed, r.Key())
@@ -180,7 +187,8 @@ func (d *Dispatcher) RetryRefused(app id.InstalledApp, only id.Event) (count int
 	for _, old := range d.refused[app] {
 		if only.IsZero() || old.Event == only {
 			r := *old
-			r.Dead, r.Next = false, time.Now()
+			r.Dead = false
+			r.tryIn(0)
 			if old.Dead {
 				r.Attempts = 0 // a schedule of its own
 			}
@@ -214,8 +222,8 @@ func (d *Dispatcher) alarm() {
 			continue // who is at it sets the alarm in the end
 		}
 		for _, r := range by {
-			if !r.Dead && (next.IsZero() || r.Next.Before(next)) {
-				next = r.Next
+			if !r.Dead && (next.IsZero() || r.due.Before(next)) {
+				next = r.due
 			}
 		}
 	}
@@ -238,7 +246,7 @@ func (d *Dispatcher) alarmAt(at time.Time) {
 func (b refusedBy) due(now time.Time) *Refused {
 	var due *Refused
 	for _, r := range b {
-		if !r.Dead && !r.Next.After(now) && (due == nil || r.Next.Before(due.Next)) {
+		if !r.Dead && !r.due.After(now) && (due == nil || r.due.Before(due.due)) {
 			due = r
 		}
 	}
@@ -290,7 +298,7 @@ func (d *Dispatcher) retryApp(app id.InstalledApp) {
 			r.Failure = err.Error()
 			d.bury(&r)
 		case later:
-			r.Next = time.Now().Add(lastDelay)
+			r.tryIn(lastDelay)
 			d.keep(&r)
 		}
 	}

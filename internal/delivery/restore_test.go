@@ -134,5 +134,8 @@ func TestAClockThatWasSetBack(t *testing.T) {
 		if got := d.FindRefused(app, r.Event, r.Subscription).Next.Sub(now); got < want || got > want+10*time.Second {
 			t.Errorf("last tried %v ago, it is tried again in %v, want %v", -after, got, want)
 		}
+		if due := d.FindRefused(app, r.Event, r.Subscription).due; due == due.Round(0) {
+			t.Error("it waits by a clock that can be set")
+		}
 	}
 }

@@ -176,6 +176,15 @@ func (p *Hark) Meter(name string) (string, error) {
 // Install registers and installs an API-access app that wants all power reports, with the
 // settings of its deliveries, and returns the installed app's id.
 func (p *Hark) Install(name, target string, settings map[string]any) (string, error) {
+	app, err := p.Register(name, target, settings)
+	if err != nil {
+		return "", err
+	}
+	return p.InstallApp(app)
+}
+
+// Register registers an API-access app, with the settings of its deliveries, and returns its id.
+func (p *Hark) Register(name, target string, settings map[string]any) (string, error) {
 	var created struct{ App struct{ AppID string } }
 	if err := p.Call("POST", "/apps", map[string]any{"appName": name, "displayName": name, "appType": "API_ONLY", "apiOnly": map[string]any{"targetUrl": target}}, &created); err != nil {
 		return "", err
@@ -183,13 +192,16 @@ func (p *Hark) Install(name, target string, settings map[string]any) (string, er
 	if err := p.Call("PUT", "/hark/v1/apps/"+name+"/delivery", settings, nil); err != nil {
 		return "", err
 	}
-	if err := p.Call("POST", "/hark/v1/apps/"+name+"/confirm", nil, nil); err != nil {
-		return "", err
-	}
+	return created.App.AppID, p.Call("POST", "/hark/v1/apps/"+name+"/confirm", nil, nil)
+}
+
+// InstallApp installs a registered app, once more if it is, lets it subscribe to all power reports,
+// and returns the installed app's id.
+func (p *Hark) InstallApp(app string) (string, error) {
 	var installed struct {
 		InstalledApp struct{ InstalledAppID string }
 	}
-	if err := p.Call("POST", "/installedapps", map[string]any{"appId": created.App.AppID, "locationId": p.LocationID, "permissions": []string{"r:devices:*"}}, &installed); err != nil {
+	if err := p.Call("POST", "/installedapps", map[string]any{"appId": app, "locationId": p.LocationID, "permissions": []string{"r:devices:*"}}, &installed); err != nil {
 		return "", err
 	}
 	id := installed.InstalledApp.InstalledAppID

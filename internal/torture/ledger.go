@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Receiver is an app's endpoint that keeps a ledger: for each device, its values in order of
-// arrival. It notes what it takes, and nothing that it answers badly.
+// Receiver is an app's endpoint that keeps a ledger: for each installed app and device, the values
+// in order of arrival. It notes what it takes, and nothing that it answers badly.
 type Receiver struct {
 	Name string
 	URL  string
@@ -23,11 +23,15 @@ type Receiver struct {
 
 	mu       sync.Mutex
 	mood     mood
-	arrivals map[string][]arrival
+	expected []string // the installed apps that get events here
+	arrivals map[source][]arrival
 	refused  map[string]map[int]bool // values that it answered 4xx at least once
 	count    int
 	faults   map[string]int // how often it behaved badly, by name
 }
+
+// source is whose event of which device.
+type source struct{ installed, device string }
 
 type arrival struct {
 	value int
@@ -114,7 +118,7 @@ func NewReceiver(name, address string) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Receiver{Name: name, URL: "http://" + l.Addr().String() + "/", arrivals: map[string][]arrival{}, refused: map[string]map[int]bool{}, faults: map[string]int{}}
+	r := &Receiver{Name: name, URL: "http://" + l.Addr().String() + "/", arrivals: map[source][]arrival{}, refused: map[string]map[int]bool{}, faults: map[string]int{}}
 	r.server = &http.Server{Handler: http.HandlerFunc(r.take)}
 	go r.server.Serve(l) // until Close
 	return r, nil
@@ -122,6 +126,13 @@ func NewReceiver(name, address string) (*Receiver, error) {
 
 // Close ends the receiver.
 func (r *Receiver) Close() { r.server.Close() }
+
+// Expect says that events to the installed app arrive here.
+func (r *Receiver) Expect(installed string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expected = append(r.expected, installed)
+}
 
 // Down makes the receiver answer 503, or take calls again.
 func (r *Receiver) Down(is bool) {
@@ -141,7 +152,8 @@ func (r *Receiver) feel(m mood) {
 // call is what is read of a call.
 type call struct {
 	EventData struct {
-		Events []struct {
+		InstalledApp struct{ InstalledAppID string }
+		Events       []struct {
 			DeviceEvent struct {
 				DeviceID string
 				Value    int
@@ -167,7 +179,8 @@ func (r *Receiver) take(w http.ResponseWriter, q *http.Request) {
 	}
 	defer r.mu.Unlock()
 	for _, e := range c.EventData.Events {
-		r.arrivals[e.DeviceEvent.DeviceID] = append(r.arrivals[e.DeviceEvent.DeviceID], arrival{e.DeviceEvent.Value, time.Now()})
+		from := source{c.EventData.InstalledApp.InstalledAppID, e.DeviceEvent.DeviceID}
+		r.arrivals[from] = append(r.arrivals[from], arrival{e.DeviceEvent.Value, time.Now()})
 		r.count++
 	}
 	fmt.Fprint(w, "{}")
@@ -214,13 +227,16 @@ func (r *Receiver) Missing(feeders []*Feeder) int {
 	defer r.mu.Unlock()
 	n := 0
 	for _, f := range feeders {
-		got := map[int]bool{}
-		for _, a := range r.arrivals[f.Device] {
-			got[a.value] = true
-		}
-		for _, v := range f.Acknowledged() {
-			if !got[v] {
-				n++
+		acknowledged := f.Acknowledged()
+		for _, installed := range r.expected {
+			got := map[int]bool{}
+			for _, a := range r.arrivals[source{installed, f.Device}] {
+				got[a.value] = true
+			}
+			for _, v := range acknowledged {
+				if !got[v] {
+					n++
+				}
 			}
 		}
 	}
@@ -242,28 +258,35 @@ func (r *Receiver) Check(feeders []*Feeder, disturbances []Disturbance) Entry {
 	defer r.mu.Unlock()
 	e.Arrived, e.Faults = r.count, r.faults
 	for _, f := range feeders {
-		e.Acknowledged += len(f.Acknowledged())
-		first := map[int]time.Time{}
-		newest := 0
-		for _, a := range r.arrivals[f.Device] {
-			if at, again := first[a.value]; again {
-				e.Again++
-				if !disturbed(disturbances, at, a.at) {
-					e.Problems = append(e.Problems, fmt.Sprintf("the value %d of %s came at %s and again at %s with no disturbance between", a.value, f.Device, at.Format(clock), a.at.Format(clock)))
-				}
-				continue
-			}
-			first[a.value] = a.at
-			if r.refused[f.Device][a.value] {
-				continue
-			}
-			if a.value < newest {
-				e.Problems = append(e.Problems, fmt.Sprintf("the value %d of %s came after %d", a.value, f.Device, newest))
-			}
-			newest = a.value
+		for _, installed := range r.expected {
+			e.Acknowledged += len(f.Acknowledged())
+			e.follow(source{installed, f.Device}, r.arrivals[source{installed, f.Device}], r.refused[f.Device], disturbances)
 		}
 	}
 	return e
+}
+
+// follow holds the values of one source, in order of arrival, against what may be.
+func (e *Entry) follow(from source, arrivals []arrival, refused map[int]bool, disturbances []Disturbance) {
+	first := map[int]time.Time{}
+	newest := 0
+	for _, a := range arrivals {
+		if at, again := first[a.value]; again {
+			e.Again++
+			if !disturbed(disturbances, at, a.at) {
+				e.Problems = append(e.Problems, fmt.Sprintf("the value %d of %v came at %s and again at %s with no disturbance between", a.value, from, at.Format(clock), a.at.Format(clock)))
+			}
+			continue
+		}
+		first[a.value] = a.at
+		if refused[a.value] {
+			continue
+		}
+		if a.value < newest {
+			e.Problems = append(e.Problems, fmt.Sprintf("the value %d of %v came after %d", a.value, from, newest))
+		}
+		newest = a.value
+	}
 }
 
 const clock = "15:04:05.000"

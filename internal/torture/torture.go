@@ -88,7 +88,7 @@ type rack struct {
 	clocks  bool          // hark's clock can be set
 	clock   time.Duration // how far it is from the machine's
 
-	steady, moody, picky, batches, late *Receiver
+	steady, moody, many, picky, batches, late *Receiver
 
 	mu           sync.Mutex
 	disturbances []Disturbance
@@ -158,22 +158,31 @@ func (k *rack) furnish() error {
 	for _, r := range []struct {
 		name     string
 		receiver **Receiver
+		installs int
 		settings map[string]any
 	}{
-		{"steady", &k.steady, map[string]any{}},
-		{"moody", &k.moody, map[string]any{"timeout": "2s"}},
-		{"picky", &k.picky, map[string]any{"retries": quick}},
-		{"batches", &k.batches, map[string]any{"maxEvents": 50, "maxDelay": "20ms", "signatures": []string{"ECDSA", "STANDARD_WEBHOOKS"}}},
-		{"down until the end", &k.late, map[string]any{"maxEvents": 100}},
+		{"steady", &k.steady, 1, map[string]any{}},
+		{"moody", &k.moody, 1, map[string]any{"timeout": "2s"}},
+		{"moody, installed by many", &k.many, 8, map[string]any{"timeout": "2s", "maxEvents": 10, "signatures": []string{"STANDARD_WEBHOOKS"}}},
+		{"picky", &k.picky, 1, map[string]any{"retries": quick}},
+		{"batches", &k.batches, 1, map[string]any{"maxEvents": 50, "maxDelay": "20ms", "signatures": []string{"ECDSA", "STANDARD_WEBHOOKS"}}},
+		{"down until the end", &k.late, 1, map[string]any{"maxEvents": 100}},
 	} {
 		receiver, err := NewReceiver(r.name, "127.0.0.1")
 		if err != nil {
 			return err
 		}
 		*r.receiver = receiver
-		app := fmt.Sprintf("torture-%d", len(k.receivers()))
-		if _, err := p.Install(app, receiver.URL, r.settings); err != nil {
+		app, err := p.Register(fmt.Sprintf("torture-%d", len(k.receivers())), receiver.URL, r.settings)
+		if err != nil {
 			return err
+		}
+		for range r.installs {
+			installed, err := p.InstallApp(app)
+			if err != nil {
+				return err
+			}
+			receiver.Expect(installed)
 		}
 	}
 	k.picky.Picky(20)
@@ -182,7 +191,7 @@ func (k *rack) furnish() error {
 }
 
 func (k *rack) receivers() (list []*Receiver) {
-	for _, r := range []*Receiver{k.steady, k.moody, k.picky, k.batches, k.late} {
+	for _, r := range []*Receiver{k.steady, k.moody, k.many, k.picky, k.batches, k.late} {
 		if r != nil {
 			list = append(list, r)
 		}
@@ -204,7 +213,9 @@ func (k *rack) torture(ctx context.Context) error {
 	for _, f := range k.feeders {
 		wait.Go(func() { f.Feed(feeding, 80*time.Millisecond, k.hark.Load) })
 	}
-	wait.Go(func() { k.changeMoods(feeding) })
+	for _, r := range []*Receiver{k.moody, k.many} {
+		wait.Go(func() { changeMoods(feeding, r) })
+	}
 	err := k.disturb(feeding)
 	stop()
 	wait.Wait()
@@ -218,11 +229,11 @@ func (k *rack) torture(ctx context.Context) error {
 	})
 }
 
-// changeMoods lets the moody receiver behave badly, in all ways, one after the other.
-func (k *rack) changeMoods(ctx context.Context) {
+// changeMoods lets a receiver behave badly, in all ways, one after the other.
+func changeMoods(ctx context.Context, r *Receiver) {
 	for i := rand.N(len(moods)); ; i++ {
 		for _, m := range []mood{moods[i%len(moods)], {}} {
-			k.moody.feel(m)
+			r.feel(m)
 			select {
 			case <-time.After(time.Duration(500+rand.N(1500)) * time.Millisecond):
 			case <-ctx.Done():

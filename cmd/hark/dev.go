@@ -31,16 +31,13 @@ func (d *devCommand) Run(in *invocation) error {
 		defer os.RemoveAll(dir)
 		in.settings.Data = dir
 	}
-	server, err := hark.New(in, in.settings, in.settings.Logger(in.stderr), hark.Demo)
-	if err != nil {
-		return err
-	}
-	token, err := server.OwnerToken(in, in.settings.Data)
-	if err != nil {
-		return fmt.Errorf("make a token: %w", err)
-	}
-	home, devices := server.Home()
-	fmt.Fprintf(in.stdout, `hark dev: %s, a home with %d virtual devices
+	return in.run(hark.Demo, func(server *hark.Server) error {
+		token, err := server.OwnerToken(in, in.settings.Data)
+		if err != nil {
+			return fmt.Errorf("make a token: %w", err)
+		}
+		home, devices := server.Home()
+		fmt.Fprintf(in.stdout, `hark dev: %s, a home with %d virtual devices
 
   Console   %s/?token=%s
   API       %s
@@ -54,10 +51,11 @@ Start with:
 Stop with Ctrl-C.
 
 `, home.Name, devices, server.BaseURL(), token, server.BaseURL(), token, home.ID, token, server.BaseURL())
-	if err := writeReady(d.ReadyFile, ready{server.BaseURL(), token, home.ID.String(), os.Getpid()}); err != nil {
-		return fmt.Errorf("ready file: %w", err)
-	}
-	return server.Run(in)
+		if err := writeReady(d.ReadyFile, ready{server.BaseURL(), token, home.ID.String(), os.Getpid()}); err != nil {
+			return fmt.Errorf("ready file: %w", err)
+		}
+		return nil
+	})
 }
 
 // writeReady writes the file whole or not at all: who waits for it may read it at once.

@@ -16,18 +16,15 @@ func (s *serveCommand) Run(in *invocation) error {
 	if in.settings.Data == "" {
 		return errors.New("hark serve needs --data DIR, the directory that keeps everything")
 	}
-	log := in.settings.Logger(in.stderr)
-	server, err := hark.New(in, in.settings, log, hark.Serve)
-	if err != nil {
-		return err
-	}
-	state := "ready"
-	if !server.Active() {
-		state = "standing by"
-	}
-	log.Info("hark is "+state, "baseUrl", server.BaseURL(), "data", in.settings.Data, "nats", in.settings.NATS.URL)
-	if err := writeReady(s.ReadyFile, ready{BaseURL: server.BaseURL()}); err != nil {
-		return fmt.Errorf("ready file: %w", err)
-	}
-	return server.Run(in)
+	return in.run(hark.Serve, func(server *hark.Server) error {
+		state := "ready"
+		if !server.Active() {
+			state = "standing by"
+		}
+		in.settings.Logger(in.stderr).Info("hark is "+state, "baseUrl", server.BaseURL(), "data", in.settings.Data, "nats", in.settings.NATS.URL)
+		if err := writeReady(s.ReadyFile, ready{BaseURL: server.BaseURL()}); err != nil {
+			return fmt.Errorf("ready file: %w", err)
+		}
+		return nil
+	})
 }

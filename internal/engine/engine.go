@@ -6,8 +6,12 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -41,6 +45,7 @@ type Engine struct {
 	log      *slog.Logger
 	tel      *telemetry.Telemetry
 	space    space
+	broken   atomic.Pointer[string]
 }
 
 // readyTimeout bounds the start of the embedded engine, which checks its files first.
@@ -111,7 +116,7 @@ func (e *Engine) embed(dir string) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded engine in %s: %w", dir, err)
 	}
-	ns.SetLoggerV2(serverLog{e.log}, false, false, false)
+	ns.SetLoggerV2(serverLog{e}, false, false, false)
 	e.server = ns
 	ns.Start()
 	if !ns.ReadyForConnections(readyTimeout) {
@@ -134,12 +139,31 @@ func (e *Engine) Close() {
 // Connected reports whether the engine can be reached now.
 func (e *Engine) Connected() bool { return e.conn.IsConnected() }
 
-// serverLog passes on what the embedded server says; its notices are our debug lines.
-type serverLog struct{ log *slog.Logger }
+// Broken returns why the embedded engine stores no more, nil while it does. It gives up a stream for
+// good when a write fails, as on a full disk, and must be opened anew to go on.
+func (e *Engine) Broken() error {
+	if why := e.broken.Load(); why != nil {
+		return errors.New(*why)
+	}
+	return nil
+}
 
-func (l serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Warnf(format string, v ...any)   { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+// writeFailures are how the server's log says that it has given up a stream; nothing else does.
+var writeFailures = []string{"JetStream failed to store a msg", "Critical write error"}
+
+// serverLog passes on what the embedded server says; its notices are our debug lines.
+type serverLog struct{ engine *Engine }
+
+func (l serverLog) Noticef(format string, v ...any) { l.engine.log.Debug(fmt.Sprintf(format, v...)) }
+func (l serverLog) Warnf(format string, v ...any)   { l.engine.log.Debug(fmt.Sprintf(format, v...)) }
+func (l serverLog) Fatalf(format string, v ...any)  { l.engine.log.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Debugf(string, ...any)           {}
 func (l serverLog) Tracef(string, ...any)           {}
+
+func (l serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.engine.log.Error(text)
+	if slices.ContainsFunc(writeFailures, func(said string) bool { return strings.Contains(text, said) }) {
+		l.engine.broken.CompareAndSwap(nil, &text)
+	}
+}

@@ -318,6 +318,13 @@ func listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
+// ErrStartAnew says that a server ended because its engine must be opened anew: another one built
+// from the same configuration goes on.
+var ErrStartAnew = errors.New("the engine could not write, and starts anew")
+
+// Address returns the address that the server listens on.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
 // BaseURL returns where the server is reached.
 func (s *Server) BaseURL() string { return s.baseURL }
 
@@ -326,7 +333,7 @@ func (s *Server) Err() error {
 	if !s.engine.Connected() {
 		return errors.New("the engine cannot be reached")
 	}
-	return errors.Join(s.may(), s.engine.Full(), s.shard.Err(), s.shard.Stalled(), s.directory.Err(), s.caller.Err())
+	return errors.Join(s.may(), s.engine.Full(), s.engine.Broken(), s.shard.Err(), s.shard.Stalled(), s.directory.Err(), s.caller.Err())
 }
 
 // Active reports whether the server works, and does not stand by. Ask before Run.
@@ -430,6 +437,9 @@ func (s *Server) watch(ctx context.Context, ended <-chan error) error {
 			s.shard.Hub().Beat()
 			if err := errors.Join(s.shard.Err(), s.directory.Err()); err != nil {
 				return fmt.Errorf("this server can take no more events: %w", err)
+			}
+			if err := s.engine.Broken(); err != nil && s.engine.Full() == nil { // on a full disk it would not start
+				return fmt.Errorf("%w: %w", ErrStartAnew, err)
 			}
 		case <-hourly.C:
 			if err := s.shard.ForgetStreams(ctx, streamAge); err != nil {

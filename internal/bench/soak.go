@@ -30,7 +30,7 @@ type sample struct{ resident, heap, goroutines, files float64 }
 // the same.
 func (l *lab) soak(ctx context.Context) error {
 	h, err := process.Start(ctx, l.Binary, "dev", "--listen", "127.0.0.1:0", "--data", l.Dir+"/soak", "--log-level", "error",
-		"--retention-bytes", strconv.Itoa(64<<20), "--attempt-bytes", strconv.Itoa(8<<20))
+		"--retention-bytes", strconv.Itoa(16<<20), "--attempt-bytes", strconv.Itoa(8<<20)) // full before the middle
 	if err != nil {
 		return err
 	}

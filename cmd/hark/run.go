@@ -21,8 +21,9 @@ func (in *invocation) run(purpose hark.Purpose, ready func(*hark.Server) error) 
 			}
 			in.settings.Listen = server.Address() // port 0 is no other port then
 		}
-		if err := server.Run(in); !errors.Is(err, hark.ErrStartAnew) {
+		if err = server.Run(in); !errors.Is(err, hark.ErrStartAnew) {
 			return err
 		}
+		log.Warn("starting anew, at the same address", "because", err)
 	}
 }

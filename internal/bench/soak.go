@@ -89,6 +89,15 @@ func (l *lab) soak(ctx context.Context) error {
 	if ctx.Err() != nil || len(samples) < 6 {
 		return fmt.Errorf("a soak of %v is too short to say anything", l.Soak)
 	}
+	l.flat(samples)
+	l.note(Figure{Name: "events in that time", Value: float64(fed.Load())})
+	l.note(Figure{Name: "homes that came and went", Value: float64(churned.Load())})
+	l.note(Figure{Name: "webhooks that arrived", Value: float64(taking.calls.Load())})
+	return nil
+}
+
+// flat notes whether the last third of a soak takes what the middle one took.
+func (l *lab) flat(samples []sample) {
 	third := len(samples) / 3
 	for _, m := range []struct {
 		name, unit string
@@ -111,10 +120,6 @@ func (l *lab) soak(ctx context.Context) error {
 		f := Figure{Name: fmt.Sprintf("%s after %v of soak", m.name, l.Soak), Value: last, Unit: m.unit, Goal: fmt.Sprintf("at most 1.1 of %s in the middle", number(middle)), Missed: last > 1.1*middle+2}
 		l.note(f)
 	}
-	l.note(Figure{Name: "events in that time", Value: float64(fed.Load())})
-	l.note(Figure{Name: "homes that came and went", Value: float64(churned.Load())})
-	l.note(Figure{Name: "webhooks that arrived", Value: float64(taking.calls.Load())})
-	return nil
 }
 
 func median(values []float64) float64 {

@@ -53,7 +53,6 @@ func (d *Dispatcher) send(c *call) error {
 	}
 	if c.withheld != nil {
 		d.note(c.withheld)
-		c.withheld = nil
 	}
 	if len(c.allowed) == 0 {
 		return nil

@@ -316,6 +316,13 @@ func (d *Dispatcher) Remove(app id.InstalledApp) {
 	}
 }
 
+// Forget forgets a location, in which no app is installed.
+func (d *Dispatcher) Forget(location id.Location) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.last, location)
+}
+
 // Gap says that events outlived the journal's retention before an app took them: those of
 // its location between two positions, if there were any that it wanted.
 type Gap struct {

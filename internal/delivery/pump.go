@@ -195,7 +195,7 @@ func (d *Dispatcher) readAhead(c *cursor, position uint64) error {
 	caughtUp := len(events) == 0 && c.position >= d.last[c.location]
 	if caughtUp {
 		c.behind, c.ahead, c.reading, c.coming = false, nil, 0, nil
-		if c.stored != (Place{}) {
+		if c.stored != (Place{}) && !c.removed {
 			d.caughtUp[c.app] = true
 			c.stored = Place{}
 		}

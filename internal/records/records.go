@@ -44,18 +44,21 @@ type Write struct {
 	Kind  string // such as "device"; of letters
 	ID    string // of letters, digits, "-", and "." between parts
 	Value any    // marshalled as JSON, but for [Raw]; nil deletes the record
-	// Brief says that the mark of the deleted record goes after minutes, not a day: of records that
-	// come and go all the time, or a start reads many marks.
+	// Brief says that the mark of the deleted record may go after minutes, not an hour, since a copy
+	// that came back would do no harm: such as one whose owner is gone, which whoever loads it leaves
+	// out. Marks of things that come and go all the time take memory, and a start reads them.
 	Brief bool
 }
 
 // Raw is a value that is kept as it is. An empty one would be no record.
 type Raw []byte
 
-// markerTTL is how long the mark of a deleted record stays. The mark replaces the record;
-// it can go once no older copy of the record can come back.
+// markerTTL is how long the mark of a deleted record stays. The mark replaces the record; it
+// can go once no older copy of the record can come back, which is when the engine has written down
+// what its files no longer mean: every two minutes, and at a close. The rest is for a machine that
+// sleeps, or whose clock jumps, between a deletion and that.
 const (
-	markerTTL      = 24 * time.Hour
+	markerTTL      = time.Hour
 	briefMarkerTTL = 2 * time.Minute
 )
 

@@ -104,6 +104,8 @@ func (s *Shard) checkpointWrites(p pending) []records.Write {
 		w := records.Write{Kind: kindRefused, ID: key}
 		if r != nil {
 			w.Value = r
+		} else {
+			w.Brief = true // a copy would be tried again, or be a dead letter
 		}
 		writes = append(writes, w)
 	}

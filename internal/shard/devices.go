@@ -202,7 +202,7 @@ func (s *Shard) DeleteDevice(ctx context.Context, p scope.Principal, device id.D
 		}
 		delete(s.devices, device)
 		delete(d.at.devices, device)
-		writes := []records.Write{{Kind: kindState, ID: device.String()}, {Kind: kindDevice, ID: device.String()}}
+		writes := []records.Write{{Kind: kindState, ID: device.String(), Brief: true}, {Kind: kindDevice, ID: device.String()}}
 		for _, other := range d.at.devices {
 			if other.home.Hub == device {
 				alone := *other.home

@@ -334,19 +334,19 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) er
 			return nil, nil, noInstalledApp(app)
 		}
 		delete(s.installed, app)
-		writes := []records.Write{{Kind: kindInstalled, ID: app.String()}, {Kind: kindCursor, ID: app.String()}}
+		writes := []records.Write{{Kind: kindInstalled, ID: app.String()}, {Kind: kindCursor, ID: app.String(), Brief: true}}
 		for _, g := range s.delivery.Gaps(app) {
-			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g)})
+			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g), Brief: true})
 		}
 		for _, r := range s.delivery.Refused(app) {
-			writes = append(writes, records.Write{Kind: kindRefused, ID: r.Key()})
+			writes = append(writes, records.Write{Kind: kindRefused, ID: r.Key(), Brief: true})
 		}
 		s.delivery.Remove(app)
 		for stream, r := range s.streams {
 			if r.InstalledApp == app {
 				delete(s.streams, stream)
 				s.hub.Forget(stream, eventstream.ErrDeleted)
-				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String()})
+				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String(), Brief: true})
 			}
 		}
 		for _, sub := range in.subscriptions {
@@ -355,7 +355,7 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) er
 		}
 		writes = append(writes, in.forgotten()...)
 		for _, sc := range in.schedules {
-			writes = append(writes, records.Write{Kind: kindSchedule, ID: scheduleKey(sc)})
+			writes = append(writes, records.Write{Kind: kindSchedule, ID: scheduleKey(sc), Brief: true})
 		}
 		if in.app.Status != apps.Authorized {
 			return writes, nil, nil // it never was installed

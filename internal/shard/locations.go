@@ -152,7 +152,7 @@ func (s *Shard) DeleteLocation(ctx context.Context, p scope.Principal, at id.Loc
 		var writes []records.Write
 		for d := range l.devices {
 			delete(s.devices, d)
-			writes = append(writes, records.Write{Kind: kindDevice, ID: d.String()}, records.Write{Kind: kindState, ID: d.String()})
+			writes = append(writes, records.Write{Kind: kindDevice, ID: d.String(), Brief: true}, records.Write{Kind: kindState, ID: d.String(), Brief: true})
 		}
 		for _, r := range l.home.Rooms {
 			delete(s.rooms, r.ID)
@@ -160,14 +160,15 @@ func (s *Shard) DeleteLocation(ctx context.Context, p scope.Principal, at id.Loc
 		for scene, sc := range s.scenes {
 			if sc.Location == at {
 				delete(s.scenes, scene)
-				writes = append(writes, records.Write{Kind: kindScene, ID: scene.String()})
+				writes = append(writes, records.Write{Kind: kindScene, ID: scene.String(), Brief: true})
 			}
 		}
 		delete(s.locations, at)
+		s.delivery.Forget(at)
 		if owner := l.home.Owner; !owner.IsZero() {
 			s.homes[owner] = slices.DeleteFunc(slices.Clone(s.homes[owner]), func(other id.Location) bool { return other == at })
 		}
-		return append(writes, records.Write{Kind: kindPlace, ID: at.String()}, records.Write{Kind: kindLocation, ID: at.String()}), nil
+		return append(writes, records.Write{Kind: kindPlace, ID: at.String(), Brief: true}, records.Write{Kind: kindLocation, ID: at.String()}), nil
 	})
 }
 

@@ -342,7 +342,9 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		}
 	}
 	for _, r := range l.streams {
-		s.streams[r.ID] = r
+		if r.InstalledApp.IsZero() || s.installed[r.InstalledApp] != nil {
+			s.streams[r.ID] = r
+		}
 	}
 	for _, r := range l.refused {
 		if s.installed[r.InstalledApp] != nil {

@@ -98,7 +98,9 @@ func (in *installed) remove(sub *subscription.Subscription) []records.Write {
 // forgotten returns what to write when all of the subscriptions are gone.
 func (in *installed) forgotten() (writes []records.Write) {
 	for _, p := range in.pages {
-		writes = append(writes, p.record(*in.id, nil))
+		w := p.record(*in.id, nil)
+		w.Brief = true
+		writes = append(writes, w)
 	}
 	return writes
 }

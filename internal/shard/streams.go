@@ -133,7 +133,7 @@ func (s *Shard) DeleteStream(ctx context.Context, p scope.Principal, stream id.S
 		deleted = true
 		delete(s.streams, stream)
 		s.hub.Forget(stream, eventstream.ErrDeleted)
-		return []records.Write{{Kind: kindStream, ID: stream.String()}}, nil
+		return []records.Write{{Kind: kindStream, ID: stream.String(), Brief: true}}, nil
 	})
 	return deleted, err
 }
@@ -148,7 +148,7 @@ func (s *Shard) ForgetStreams(ctx context.Context, age time.Duration) error {
 			if time.Since(r.Created) > age && !s.hub.IsOpen(stream) {
 				delete(s.streams, stream)
 				s.hub.Forget(stream, eventstream.ErrDeleted)
-				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String()})
+				writes = append(writes, records.Write{Kind: kindStream, ID: stream.String(), Brief: true})
 			}
 		}
 		return writes, nil

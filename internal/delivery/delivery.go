@@ -303,6 +303,7 @@ func (d *Dispatcher) Remove(app id.InstalledApp) {
 			c.timer.Stop()
 		}
 		delete(d.cursors, app)
+		d.leave(c)
 	}
 	for _, r := range d.replays[app] {
 		r.stop()

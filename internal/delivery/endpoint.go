@@ -172,6 +172,20 @@ func (d *Dispatcher) answered(c *cursor) {
 	d.reopen(waiting)
 }
 
+// leave forgets a cursor that is removed, and its endpoint with the last one that waits for it. The
+// caller holds mu.
+func (d *Dispatcher) leave(c *cursor) {
+	e := d.endpoints[c.endpoint]
+	if e == nil {
+		return
+	}
+	delete(e.resting, c)
+	for range e.waiting() {
+		return
+	}
+	delete(d.endpoints, c.endpoint)
+}
+
 // reopen has cursors go on whose endpoint is back, one after the other. The caller holds mu.
 func (d *Dispatcher) reopen(list []*cursor) {
 	if d.stopping {

@@ -200,3 +200,30 @@ func TestACrowdIsPausedInVirtualTime(t *testing.T) {
 		}
 	})
 }
+
+// TestADeadEndpointIsForgottenInVirtualTime uninstalls an app whose endpoint is down: nothing of it is
+// kept, however many of them come and go.
+func TestADeadEndpointIsForgottenInVirtualTime(t *testing.T) {
+	t.Parallel()
+	inACrowd(t, 10, apps.Delivery{}, func(h *crowd) {
+		h.answer = func(string) error { return refusal(503) }
+		h.happen()
+		time.Sleep(time.Minute)
+		uninstalled := slices.Collect(maps.Keys(h.all))
+		kept := func() int {
+			h.d.mu.Lock()
+			defer h.d.mu.Unlock()
+			return len(h.d.endpoints)
+		}
+		for i, app := range uninstalled {
+			if kept() != 1 {
+				t.Errorf("the circuit is forgotten while %d wait for its endpoint", len(uninstalled)-i)
+			}
+			h.d.Remove(app)
+		}
+		time.Sleep(time.Minute)
+		if n := kept(); n > 0 {
+			t.Errorf("%d circuits are kept of endpoints that nobody waits for", n)
+		}
+	})
+}

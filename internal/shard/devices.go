@@ -114,9 +114,11 @@ func (s *Shard) Devices(p scope.Principal, keep func(*home.Device) bool) []*home
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*home.Device
-	for at, d := range s.devices {
-		if _, err := s.device(p, at, "r"); err == nil && keep(d.home) {
-			list = append(list, d.home)
+	for l := range s.seenBy(p) {
+		for at, d := range l.devices {
+			if _, err := s.device(p, at, "r"); err == nil && keep(d.home) {
+				list = append(list, d.home)
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b *home.Device) int {

@@ -76,11 +76,15 @@ func (s *Shard) Explain(p scope.Principal, e *event.Event, only id.InstalledApp)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []Explanation
-	for app, in := range s.installed {
-		if in.app.Location != e.Location || !only.IsZero() && app != only {
+	l := s.locations[e.Location]
+	if l == nil {
+		return nil, nil
+	}
+	for _, in := range l.installed {
+		if !only.IsZero() && *in.id != only {
 			continue
 		}
-		if _, err := s.own(p, app, "r"); err != nil {
+		if _, err := s.own(p, *in.id, "r"); err != nil {
 			continue // it is none of the principal's business
 		}
 		for _, sub := range in.subscriptions {

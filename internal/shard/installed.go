@@ -112,9 +112,11 @@ func (s *Shard) InstalledApps(p scope.Principal, keep func(*apps.Installed) bool
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*apps.Installed
-	for app, in := range s.installed {
-		if _, err := s.own(p, app, "r"); err == nil && keep(in.app) {
-			list = append(list, in.app)
+	for l := range s.seenBy(p) {
+		for _, in := range l.installed {
+			if _, err := s.own(p, *in.id, "r"); err == nil && keep(in.app) {
+				list = append(list, in.app)
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b *apps.Installed) int {
@@ -152,24 +154,34 @@ func (s *Shard) Install(ctx context.Context, p scope.Principal, draft apps.Insta
 		if err := s.checkConfig(in.Location, in.Config); err != nil {
 			return nil, err
 		}
-		here, ofApp := 0, 0
-		for _, other := range s.installed {
-			if other.app.Location == in.Location {
-				here++
-			}
-			if other.app.App == in.App {
-				ofApp++
-			}
-		}
-		if err := limits.Room(s.limits.InstalledPerLocation, here, "installed apps in a location"); err != nil {
+		l := s.locations[in.Location]
+		if err := limits.Room(s.limits.InstalledPerLocation, len(l.installed), "installed apps in a location"); err != nil {
 			return nil, err
 		}
-		if err := limits.Room(s.limits.InstalledPerApp, ofApp, "installs of an app"); err != nil {
-			return nil, err
+		if s.limits.InstalledPerApp > 0 {
+			if err := limits.Room(s.limits.InstalledPerApp, s.installs(in.App), "installs of an app"); err != nil {
+				return nil, err
+			}
 		}
-		s.installed[in.ID] = newInstalled(&in)
+		s.install(newInstalled(&in), l)
 		return []records.Write{{Kind: kindInstalled, ID: in.ID.String(), Value: in}}, nil
 	})
+}
+
+// install has an installed app be there. The caller holds mu.
+func (s *Shard) install(in *installed, at *location) {
+	s.installed[*in.id] = in
+	at.installed = append(at.installed, in)
+}
+
+// installs counts the installs of an app. The caller holds mu.
+func (s *Shard) installs(app id.App) (n int) {
+	for _, in := range s.installed {
+		if in.app.App == app {
+			n++
+		}
+	}
+	return n
 }
 
 // checkConfig reports a device or mode of the configuration that the location lacks. The
@@ -334,6 +346,8 @@ func (s *Shard) forget(ctx context.Context, app id.InstalledApp, f *Farewell) er
 			return nil, nil, noInstalledApp(app)
 		}
 		delete(s.installed, app)
+		l := s.locations[in.app.Location]
+		l.installed = slices.DeleteFunc(l.installed, func(other *installed) bool { return other == in })
 		writes := []records.Write{{Kind: kindInstalled, ID: app.String()}, {Kind: kindCursor, ID: app.String(), Brief: true}}
 		for _, g := range s.delivery.Gaps(app) {
 			writes = append(writes, records.Write{Kind: kindGap, ID: gapKey(app, g), Brief: true})

@@ -3,6 +3,8 @@ package shard
 import (
 	"cmp"
 	"context"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,13 +50,32 @@ func (s *Shard) Locations(p scope.Principal) []*home.Location {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*home.Location
-	for _, l := range s.locations {
-		if p.May(scope.Location("r", l.home.ID)) && p.Sees(l.home.ID) {
+	for l := range s.seenBy(p) {
+		if p.May(scope.Location("r", l.home.ID)) {
 			list = append(list, l.home)
 		}
 	}
 	slices.SortFunc(list, func(a, b *home.Location) int { return a.Created.Compare(b.Created) })
 	return list
+}
+
+// seenBy are the locations that are the principal's business, in no order: see
+// [scope.Principal.Sees]. The caller holds mu.
+func (s *Shard) seenBy(p scope.Principal) iter.Seq[*location] {
+	few := p.Homes
+	switch {
+	case p.IsApp():
+		few = []id.Location{p.Location}
+	case p.Account.IsZero():
+		return maps.Values(s.locations)
+	}
+	return func(yield func(*location) bool) {
+		for _, at := range few {
+			if l := s.locations[at]; l != nil && !yield(l) {
+				return
+			}
+		}
+	}
 }
 
 // CreateLocation adds a location; one without modes gets Home, Away and Night, the first
@@ -144,10 +165,9 @@ func (s *Shard) DeleteLocation(ctx context.Context, p scope.Principal, at id.Loc
 		if err != nil {
 			return nil, err
 		}
-		for _, in := range s.installed {
-			if in.app.Location == at {
-				return nil, problem.New(problem.Conflict, "The app %s (installed app %s) is installed in %s; delete it first.", in.app.DisplayName, in.app.ID, l.home.Name).At("locationId")
-			}
+		if len(l.installed) > 0 {
+			in := l.installed[0].app
+			return nil, problem.New(problem.Conflict, "The app %s (installed app %s) is installed in %s; delete it first.", in.DisplayName, in.ID, l.home.Name).At("locationId")
 		}
 		var writes []records.Write
 		for d := range l.devices {

@@ -319,7 +319,8 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 		s.farewells[f.Installed.ID] = f
 	}
 	for _, in := range l.installed {
-		if s.locations[in.Location] == nil {
+		at := s.locations[in.Location]
+		if at == nil {
 			continue
 		}
 		installed := newInstalled(in)
@@ -330,7 +331,7 @@ func (l *loader) build(s *Shard) (unfinished []id.InstalledApp) {
 				s.tombstones[sub] = struct{}{}
 			}
 		}
-		s.installed[in.ID] = installed
+		s.install(installed, at)
 		if in.Status == apps.Installing {
 			unfinished = append(unfinished, in.ID)
 		}

@@ -66,11 +66,12 @@ type Shard struct {
 
 // location is a location as it is now. What home points to is replaced, never changed.
 type location struct {
-	home    *home.Location
-	place          // as it is now
-	settled place  // as far as the journal is durable
-	last    uint64 // position of its newest event
-	devices map[id.Device]*device
+	home      *home.Location
+	place            // as it is now
+	settled   place  // as far as the journal is durable
+	last      uint64 // position of its newest event
+	devices   map[id.Device]*device
+	installed []*installed // in no order
 }
 
 // place is what a location's events leave behind.

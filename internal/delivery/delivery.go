@@ -5,8 +5,10 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -212,24 +214,20 @@ func (d *Dispatcher) Start() {
 }
 
 // Offer takes durable events in journal order, each with the subscriptions that it matched.
-// It does not block.
+// It puts these in another order, keeps none of the list, and does not block.
 func (d *Dispatcher) Offer(e *event.Event, matched []*subscription.Subscription) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last[e.Location] = e.Seq
 	d.dispatched = e.Seq
+	slices.SortStableFunc(matched, func(a, b *subscription.Subscription) int { return bytes.Compare(a.App[:], b.App[:]) })
 	for len(matched) > 0 {
-		app := *matched[0].App
-		var own, rest []*subscription.Subscription
-		for _, s := range matched {
-			if *s.App == app {
-				own = append(own, s)
-			} else {
-				rest = append(rest, s)
-			}
+		n := 1
+		for n < len(matched) && *matched[n].App == *matched[0].App {
+			n++
 		}
-		d.offer(app, item{e, own})
-		matched = rest
+		d.offer(*matched[0].App, item{e, slices.Clone(matched[:n])})
+		matched = matched[n:]
 	}
 }
 

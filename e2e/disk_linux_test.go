@@ -15,11 +15,18 @@ import (
 	"hark/internal/torture"
 )
 
-// TestAFullDiskIsOutlived fills a disk to the last byte while reports come in, until the engine fails
-// to write and gives up. Once there is room again hark is back by itself, in the same process and
-// at the same address, with all that was acknowledged.
+// TestAFullDiskIsOutlived fills a disk to the last byte while reports come in: one in a request, so
+// that the engine fails to write and gives up for good, and many, which it may refuse instead before
+// they are written. Hark says what is the matter. Once there is room again it is back by itself,
+// in the same process and at the same address, with all that was acknowledged.
 func TestAFullDiskIsOutlived(t *testing.T) {
 	t.Parallel()
+	t.Run("one report at a time", func(t *testing.T) { t.Parallel(); outliveAFullDisk(t, 1) })
+	t.Run("many at a time", func(t *testing.T) { t.Parallel(); outliveAFullDisk(t, 100) })
+}
+
+// outliveAFullDisk has each request report up to so many values.
+func outliveAFullDisk(t *testing.T, most int) {
 	dir := filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -45,7 +52,7 @@ func TestAFullDiskIsOutlived(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		feeders = append(feeders, &torture.Feeder{Device: device})
+		feeders = append(feeders, &torture.Feeder{Device: device, Most: most})
 	}
 	feed := func() (stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -75,10 +82,16 @@ func TestAFullDiskIsOutlived(t *testing.T) {
 		}
 	}
 	f.Close()
-	wait(t, "the engine gives up", 30*time.Second, func() bool {
+	wait(t, "hark says that the disk is full", 30*time.Second, func() bool {
 		status, body, err := h.Try("GET", "/readyz", nil)
-		return err == nil && status == http.StatusServiceUnavailable && strings.Contains(string(body), "no space left")
+		gaveUp := strings.Contains(string(body), "failed to store") || strings.Contains(string(body), "Critical write error")
+		return err == nil && status == http.StatusServiceUnavailable && strings.Contains(string(body), "no space left") && (gaveUp || most > 1)
 	})
+	select { // it does not try to start anew where it could not
+	case <-h.Ended():
+		t.Fatal("the process ended because the disk is full")
+	case <-time.After(3 * time.Second):
+	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -140,10 +139,11 @@ func (e *Engine) Close() {
 func (e *Engine) Connected() bool { return e.conn.IsConnected() }
 
 // Broken returns why the embedded engine stores no more, nil while it does. It gives up a stream for
-// good when a write fails, as on a full disk, and must be opened anew to go on.
+// good when a write fails, as on a full disk, and must be opened anew to go on: see [Engine.HasRoom].
+// Streams that it has given up take nothing more.
 func (e *Engine) Broken() error {
 	if why := e.broken.Load(); why != nil {
-		return errors.New(*why)
+		return fmt.Errorf("the engine could not write, and is opened anew once %d MB are free at %s: %s", e.space.least()>>20, e.space.dir, *why)
 	}
 	return nil
 }

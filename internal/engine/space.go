@@ -31,6 +31,28 @@ func (e *Engine) Free() int64 {
 	return free
 }
 
+// cramped is how few free bytes make it likely that an append fails: a batch has files of its own
+// before it is part of the stream.
+const cramped = 4 << 20
+
+// least is how many bytes must be free to go on once the disk was full.
+func (s *space) least() int64 { return max(s.need, cramped) }
+
+// HasRoom reports whether enough is free to open the embedded engine anew.
+func (e *Engine) HasRoom() bool {
+	free := e.Free()
+	return free < 0 || free >= e.space.least()
+}
+
+// withSpace adds to why an append failed that the disk is full, which JetStream does not say of a
+// batch.
+func (e *Engine) withSpace(err error) error {
+	if free := e.Free(); free >= 0 && free < cramped {
+		return fmt.Errorf("no space left for more at %s, where %d KB are free: %w", e.space.dir, free>>10, err)
+	}
+	return err
+}
+
 // Full returns why nothing should be stored but what must be, nil while there is room: less is
 // free on the embedded engine's file system than [Config.MinFree]. Other engines have limits of
 // their own, which they enforce.

@@ -292,7 +292,7 @@ func (s *Stream) fail(err error) {
 const batchFrom = 10
 
 // commit appends the groups, first being the position of their first entry. It tries
-// again for as long as the engine does not answer: expecting the last sequence makes that
+// again for as long as the engine does not answer and is not broken: expecting the last sequence makes that
 // safe, since what was appended already is recognised by our mark. Nothing is sent before what
 // it expects is known to be ours: the position after a new writer's mark would be free for it.
 func (s *Stream) commit(groups []group, count int, first uint64) error {
@@ -322,6 +322,10 @@ func (s *Stream) commit(groups []group, count int, first uint64) error {
 			entries, first, attempt = entries[n:], first+uint64(n), 0
 			continue
 		}
+		if broken := s.engine.Broken(); broken != nil {
+			return fmt.Errorf("append to %s: %w", s.cfg.Name, broken)
+		}
+		err = s.engine.withSpace(err)
 		s.stalled.Store(&err)
 		tel.AppendRetries.WithLabelValues(s.cfg.Name).Inc()
 		if attempt%20 == 0 {

@@ -435,11 +435,14 @@ func (s *Server) watch(ctx context.Context, ended <-chan error) error {
 			return fmt.Errorf("%w: this one stood still or was cut off for too long. Started again, it stands by", engine.ErrHeld)
 		case <-tick.C:
 			s.shard.Hub().Beat()
+			if err := s.engine.Broken(); err != nil {
+				if s.engine.HasRoom() { // it would not start without
+					return fmt.Errorf("%w: %w", ErrStartAnew, err)
+				}
+				continue
+			}
 			if err := errors.Join(s.shard.Err(), s.directory.Err()); err != nil {
 				return fmt.Errorf("this server can take no more events: %w", err)
-			}
-			if err := s.engine.Broken(); err != nil && s.engine.Full() == nil { // on a full disk it would not start
-				return fmt.Errorf("%w: %w", ErrStartAnew, err)
 			}
 		case <-hourly.C:
 			if err := s.shard.ForgetStreams(ctx, streamAge); err != nil {

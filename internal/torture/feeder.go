@@ -2,6 +2,7 @@ package torture
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 // Feeder reports the values 1, 2, 3, ... of one device, and keeps those that were acknowledged.
 type Feeder struct {
 	Device string
+	Most   int // values in a request, at most; 0 is 20
 
 	next  int
 	mu    sync.Mutex
@@ -37,14 +39,14 @@ func (f *Feeder) Feed(ctx context.Context, pause time.Duration, to func() *proce
 	}
 }
 
-// feed reports 1 to 20 values in one request.
+// feed reports a few values in one request.
 func (f *Feeder) feed(p *process.Hark) bool {
 	if p == nil {
 		return false
 	}
 	var body bytes.Buffer
 	var values []int
-	for range 1 + rand.N(20) {
+	for range 1 + rand.N(cmp.Or(f.Most, 20)) {
 		f.next++
 		values = append(values, f.next)
 		fmt.Fprintf(&body, `{"deviceId":%q,"capability":"powerMeter","attribute":"power","value":%d,"unit":"W"}`+"\n", f.Device, f.next)

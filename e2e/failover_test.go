@@ -123,7 +123,7 @@ func (m *member) keep(ctx context.Context, binary string) {
 		case <-p.Ended():
 			m.ended = append(m.ended, p.Log.String())
 		case <-ctx.Done():
-			p.Signal(syscall.SIGCONT)
+			p.Thaw()
 			p.End(syscall.SIGTERM)
 		}
 	}
@@ -259,8 +259,8 @@ func TestFailover(t *testing.T) {
 	disturb("the active hark is killed", true, func(m *member) { m.now.Load().End(syscall.SIGKILL) })
 	disturb("the active hark is frozen for 9 s", true, func(m *member) {
 		p := m.now.Load()
-		p.Signal(syscall.SIGSTOP)
-		time.AfterFunc(9*time.Second, func() { p.Signal(syscall.SIGCONT) })
+		p.Freeze()
+		time.AfterFunc(9*time.Second, func() { p.Thaw() })
 	})
 	disturb("the active hark is cut off for 9 s", true, func(m *member) {
 		m.interrupt(true)

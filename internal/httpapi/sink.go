@@ -41,7 +41,7 @@ func newSink(c *call, conn net.Conn, r *eventstream.Registration) *sink {
 		p := c.principal
 		s.owner = &p
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := conn.(*net.TCPConn); ok && canTry {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			s.raw = raw
 		}
@@ -154,16 +154,11 @@ func (s *sink) try(b []byte) (n int, err error) {
 	if s.raw == nil {
 		return 0, nil
 	}
-	if failed := s.raw.Write(func(fd uintptr) bool {
-		n, err = syscall.Write(int(fd), b)
+	failed := s.raw.Write(func(fd uintptr) bool {
+		n, err = tryWrite(fd, b)
 		return true // whatever happened, do not wait
-	}); failed != nil {
-		return 0, eventstream.ErrGone
-	}
-	if err == syscall.EAGAIN || err == syscall.EINTR {
-		return 0, nil
-	}
-	if err != nil {
+	})
+	if failed != nil || err != nil {
 		return 0, eventstream.ErrGone
 	}
 	return n, nil
@@ -174,13 +169,12 @@ func (s *sink) gone() bool {
 	if s.raw == nil {
 		return false
 	}
-	var n int
-	var err error
+	closed := false
 	failed := s.raw.Read(func(fd uintptr) bool {
-		n, _, err = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		closed = isClosed(fd)
 		return true
 	})
-	return failed != nil || n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+	return failed != nil || closed
 }
 
 // end closes the connection, with a word to the reader if it may be there still.

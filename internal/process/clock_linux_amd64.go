@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -57,8 +56,8 @@ func (p *Hark) ShiftClock(by time.Duration) error {
 	if uint64(len(code)) > size {
 		return fmt.Errorf("%s has %d bytes, too few for another of %d", clockFunction, size, len(code))
 	}
-	p.Signal(syscall.SIGSTOP)
-	defer p.Signal(syscall.SIGCONT)
+	p.Freeze()
+	defer p.Thaw()
 	for range 1000 { // until no thread is just asking for the time
 		inside, err := anyThreadIn(p.PID, at, at+size)
 		if err != nil {
@@ -68,9 +67,9 @@ func (p *Hark) ShiftClock(by time.Duration) error {
 			_, err := mem.WriteAt(code, int64(at))
 			return err
 		}
-		p.Signal(syscall.SIGCONT)
+		p.Thaw()
 		time.Sleep(100 * time.Microsecond)
-		p.Signal(syscall.SIGSTOP)
+		p.Freeze()
 	}
 	return errors.New("the process asks for the time all the time")
 }

@@ -96,12 +96,11 @@ func Start(ctx context.Context, binary string, args ...string) (*Hark, error) {
 // StartPatience is how long a hark may take to start.
 const StartPatience = time.Minute
 
-// Signal sends a signal.
-func (p *Hark) Signal(s syscall.Signal) { p.cmd.Process.Signal(s) }
-
-// End ends the process by the signal and waits for that.
+// End ends the process by the signal and waits for that. Where there are no signals it is killed.
 func (p *Hark) End(s syscall.Signal) {
-	p.Signal(s)
+	if p.cmd.Process.Signal(s) != nil {
+		p.cmd.Process.Kill() // if it fails, the process has ended
+	}
 	<-p.done
 }
 

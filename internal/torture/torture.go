@@ -258,7 +258,10 @@ func (k *rack) during(what string, fn func() error) error {
 
 // disturb does one thing after the other to hark until ctx ends.
 func (k *rack) disturb(ctx context.Context) error {
-	ways := []func(context.Context) error{k.kill, k.kill, k.freeze, k.restart}
+	ways := []func(context.Context) error{k.kill, k.kill, k.restart}
+	if process.CanFreeze {
+		ways = append(ways, k.freeze)
+	}
 	if k.clocks {
 		ways = append(ways, k.jump)
 	}
@@ -299,9 +302,9 @@ func (k *rack) restart(ctx context.Context) error {
 func (k *rack) freeze(context.Context) error {
 	return k.during("SIGSTOP", func() error {
 		p := k.hark.Load()
-		p.Signal(syscall.SIGSTOP)
+		p.Freeze()
 		time.Sleep(time.Duration(200+rand.N(3000)) * time.Millisecond)
-		p.Signal(syscall.SIGCONT)
+		p.Thaw()
 		return nil
 	})
 }

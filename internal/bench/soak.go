@@ -81,7 +81,7 @@ func (l *lab) soak(ctx context.Context) error {
 		}
 		samples = append(samples, s)
 		if len(samples)%6 == 0 {
-			fmt.Fprintf(l.Out, "%s  soaked for %v: %.0f MB resident, %.0f MB of heap, %.0f goroutines, %.0f files; %d events, %d homes came and went\n", time.Now().Format(time.TimeOnly), // for people
+			fmt.Fprintf(l.Out, "%s  soaked for %v: %.0f MB resident, %.0f MB of heap until a collection, %.0f goroutines, %.0f files; %d events, %d homes came and went\n", time.Now().Format(time.TimeOnly), // for people
 				time.Duration(len(samples))*soakEvery, s.resident, s.heap, s.goroutines, s.files, fed.Load(), churned.Load())
 		}
 	}
@@ -102,19 +102,18 @@ func (l *lab) flat(samples []sample) {
 	for _, m := range []struct {
 		name, unit string
 		of         func(sample) float64
-		typical    func([]float64) float64
 	}{
-		{"resident memory", "MB", func(s sample) float64 { return s.resident }, median},
-		{"live heap", "MB", func(s sample) float64 { return s.heap }, slices.Min[[]float64]}, // as a collection leaves it
-		{"goroutines", "", func(s sample) float64 { return s.goroutines }, median},
-		{"open files", "", func(s sample) float64 { return s.files }, median},
+		{"resident memory", "MB", func(s sample) float64 { return s.resident }},
+		{"heap that calls for a collection", "MB", func(s sample) float64 { return s.heap }}, // a multiple of what the last one left
+		{"goroutines", "", func(s sample) float64 { return s.goroutines }},
+		{"open files", "", func(s sample) float64 { return s.files }},
 	} {
 		of := func(samples []sample) float64 {
 			values := make([]float64, len(samples))
 			for i, s := range samples {
 				values[i] = m.of(s)
 			}
-			return m.typical(values)
+			return median(values)
 		}
 		middle, last := of(samples[third:2*third]), of(samples[2*third:])
 		f := Figure{Name: fmt.Sprintf("%s after %v of soak", m.name, l.Soak), Value: last, Unit: m.unit, Goal: fmt.Sprintf("at most 1.1 of %s in the middle", number(middle)), Missed: last > 1.1*middle+2}
@@ -194,7 +193,7 @@ func look(h *process.Hark) (s sample, err error) {
 			unit float64
 		}{
 			{"process_resident_memory_bytes", &s.resident, 1 << 20},
-			{"go_memstats_heap_alloc_bytes", &s.heap, 1 << 20},
+			{"go_memstats_next_gc_bytes", &s.heap, 1 << 20},
 			{"go_goroutines", &s.goroutines, 1},
 			{"process_open_fds", &s.files, 1},
 		} {

@@ -173,7 +173,7 @@ func (d *Directory) SetPassword(ctx context.Context, p scope.Principal, name, pa
 	if err := d.putAccount(ctx, &a); err != nil {
 		return err
 	}
-	_, err := d.forget(ctx, func(t *Token) bool { return t.Kind == Session && t.Account == a.ID })
+	_, err := d.forget(ctx, false, func(t *Token) bool { return t.Kind == Session && t.Account == a.ID })
 	return err
 }
 
@@ -188,7 +188,7 @@ func (d *Directory) DeleteAccount(ctx context.Context, p scope.Principal, name s
 	if !ok {
 		return noAccount(name)
 	}
-	if _, err := d.forget(ctx, func(t *Token) bool { return t.Account == a.ID }); err != nil {
+	if _, err := d.forget(ctx, false, func(t *Token) bool { return t.Account == a.ID }); err != nil {
 		return err
 	}
 	if err := d.records.Write(ctx, records.Write{Kind: kindPerson, ID: a.ID.String()}); err != nil {
@@ -277,6 +277,6 @@ func (d *Directory) SignOut(ctx context.Context, token string) error {
 	if !ok || t.Kind != Session {
 		return nil
 	}
-	_, err := d.forget(ctx, func(other *Token) bool { return other.ID == t.ID })
+	_, err := d.forget(ctx, false, func(other *Token) bool { return other.ID == t.ID })
 	return err
 }

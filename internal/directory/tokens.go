@@ -112,7 +112,7 @@ func (d *Directory) Revoke(ctx context.Context, p scope.Principal, token id.Toke
 	if err := MayKeepTokens(p); err != nil {
 		return err
 	}
-	n, err := d.forget(ctx, func(t *Token) bool {
+	n, err := d.forget(ctx, false, func(t *Token) bool {
 		return t.ID == token && t.Kind == Personal && (p.Account.IsZero() || t.Account == p.Account)
 	})
 	if err == nil && n == 0 {
@@ -201,7 +201,7 @@ func (d *Directory) Redeem(ctx context.Context, refresh string, may func(*Token)
 
 // RevokeFamily forgets all tokens that follow from one grant, and returns how many.
 func (d *Directory) RevokeFamily(ctx context.Context, family id.Token) (int, error) {
-	return d.forget(ctx, func(t *Token) bool { return !family.IsZero() && t.Family == family })
+	return d.forget(ctx, false, func(t *Token) bool { return !family.IsZero() && t.Family == family })
 }
 
 // Lookup returns what is kept of a token that is good now, of whatever kind.
@@ -212,24 +212,26 @@ func (d *Directory) Lookup(token string, now time.Time) (*Token, bool) {
 	return t, ok && !t.expired(now) && !t.Spent
 }
 
-// ForgetTokensOf forgets all tokens of an installed app.
+// ForgetTokensOf forgets all tokens of an installed app that is gone, and for which they are good for
+// nothing.
 func (d *Directory) ForgetTokensOf(ctx context.Context, app id.InstalledApp) error {
-	_, err := d.forget(ctx, func(t *Token) bool { return t.InstalledApp == app })
+	_, err := d.forget(ctx, true, func(t *Token) bool { return t.InstalledApp == app })
 	return err
 }
 
 // ForgetExpired forgets tokens that nobody can use any more.
 func (d *Directory) ForgetExpired(ctx context.Context, now time.Time) error {
-	_, err := d.forget(ctx, func(t *Token) bool { return t.expired(now) })
+	_, err := d.forget(ctx, true, func(t *Token) bool { return t.expired(now) })
 	return err
 }
 
-func (d *Directory) forget(ctx context.Context, which func(*Token) bool) (count int, err error) {
+// forget forgets some tokens; brief says that a copy of one would be good for nothing.
+func (d *Directory) forget(ctx context.Context, brief bool, which func(*Token) bool) (count int, err error) {
 	var writes []records.Write
 	d.mu.RLock()
 	for h, t := range d.tokens {
 		if which(t) {
-			writes = append(writes, records.Write{Kind: kindToken, ID: h})
+			writes = append(writes, records.Write{Kind: kindToken, ID: h, Brief: brief})
 		}
 	}
 	d.mu.RUnlock()

@@ -64,8 +64,15 @@ func TestAHomeThatIsGoneLeavesFewMarks(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	pair, err := s.directory.IssuePair(t.Context(), app)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.Uninstall(t.Context(), owner, app); err != nil {
 		t.Fatal(err)
+	}
+	if p, err := s.Principal(pair.Access); err == nil { // whether or not its record is still there
+		t.Errorf("a token of an installed app that is gone is good for %v", p.Scopes)
 	}
 	if err := s.DeleteLocation(t.Context(), owner, at); err != nil {
 		t.Fatal(err)

@@ -24,14 +24,7 @@ import (
 func reopened(t *testing.T, dir string, now func() time.Time) (s *Shard, crash, shut func()) {
 	t.Helper()
 	e := enginetest.Open(t, engine.Config{Dir: dir})
-	log := slog.New(slog.DiscardHandler)
-	d, err := directory.Open(t.Context(), e, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(t.Context(), e, Config{Name: "home", Now: now}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log); err != nil {
-		t.Fatal(err)
-	}
+	s, d := openOn(t, e, now)
 	crash = func() {
 		s.stop()
 		s.running.Wait()
@@ -47,6 +40,21 @@ func reopened(t *testing.T, dir string, now func() time.Time) (s *Shard, crash, 
 		e.Close()
 	}
 	return s, crash, shut
+}
+
+// openOn opens a shard and its directory on an engine.
+func openOn(t *testing.T, e *engine.Engine, now func() time.Time) (*Shard, *directory.Directory) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	d, err := directory.Open(t.Context(), e, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), e, Config{Name: "home", Now: now}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, d
 }
 
 // journalled returns the events of a type in the journal.

@@ -3,20 +3,16 @@ package shard
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"testing"
 	"time"
 
-	"hark/internal/appcall"
 	"hark/internal/capability"
-	"hark/internal/directory"
 	"hark/internal/engine"
 	"hark/internal/engine/enginetest"
 	"hark/internal/home"
 	"hark/internal/id"
 	"hark/internal/records"
 	"hark/internal/scope"
-	"hark/internal/telemetry"
 )
 
 var owner = scope.Principal{Name: "test", Scopes: scope.All}
@@ -26,16 +22,8 @@ var owner = scope.Principal{Name: "test", Scopes: scope.All}
 func furnished(t *testing.T, cfg engine.Config) (*Shard, id.Device) {
 	t.Helper()
 	e := enginetest.Open(t, cfg)
-	log := slog.New(slog.DiscardHandler)
-	d, err := directory.Open(t.Context(), e, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, d := openOn(t, e, nil)
 	t.Cleanup(d.Close)
-	s, err := Open(t.Context(), e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.stop()
 	s.running.Wait()
 	l, err := s.CreateLocation(t.Context(), owner, home.Location{Name: "Home"})

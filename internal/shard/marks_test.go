@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,10 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"hark/internal/appcall"
 	"hark/internal/apps"
 	"hark/internal/delivery"
-	"hark/internal/directory"
 	"hark/internal/engine"
 	"hark/internal/engine/enginetest"
 	"hark/internal/eventstream"
@@ -24,7 +21,6 @@ import (
 	"hark/internal/records"
 	"hark/internal/scope"
 	"hark/internal/subscription"
-	"hark/internal/telemetry"
 )
 
 // TestAHomeThatIsGoneLeavesFewMarks deletes a home in which there is one record of each kind. Marks
@@ -35,15 +31,7 @@ func TestAHomeThatIsGoneLeavesFewMarks(t *testing.T) {
 	url := enginetest.Server(t)
 	open := func() (*engine.Engine, *Shard, func()) {
 		e := enginetest.Open(t, engine.Config{URL: url})
-		log := slog.New(slog.DiscardHandler)
-		d, err := directory.Open(t.Context(), e, log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := Open(t.Context(), e, Config{Name: "home"}, d, appcall.New(d, appcall.EgressAny, telemetry.New()), log)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, d := openOn(t, e, nil)
 		return e, s, func() {
 			s.Close(context.WithoutCancel(t.Context()))
 			d.Close()
